@@ -1,0 +1,67 @@
+"""Looks over every layer before anything is built, so that one conversion reports all that is not supported."""
+
+from typing import Any
+
+from edgelstm_converters.keras.activations import known, supported
+from edgelstm_converters.keras.architecture import LayerSpec
+from edgelstm_converters.keras.registry import Entry, find
+
+POLICIES = ("float32", "float64", "float16", "bfloat16", "mixed_float16", "mixed_bfloat16", "int32", "int64", "uint8", "bool")
+CELLS = ("LSTM", "GRU", "SimpleRNN", "LSTMCell", "GRUCell", "SimpleRNNCell", "ConvLSTM1D")
+_INERT = frozenset(
+    "name trainable dtype batch_shape batch_input_shape input_dtype implementation unroll seed consume_less dropout "
+    "recurrent_dropout unit_forget_bias activity_regularizer input_length input_shape sparse_grad build_input_shape "
+    "autocast shared_object_id input_dim input_spec jit_compile".split())
+_INERT_ENDINGS = ("_initializer", "_regularizer", "_constraint")
+
+
+def problems_of(model: LayerSpec) -> list[str]:
+    """One line for each thing in a model that is not supported."""
+    found: list[str] = []
+    for layer in model.walk():
+        entry = find(layer.kind)
+        if layer.model is not None:
+            continue
+        where = f"layer {layer.name!r} ({layer.kind})"
+        if entry is None:
+            found.append(f"{where}: this class is not supported; write it with known ops through edgelstm.register_layer")
+        elif not entry.custom:
+            found += [f"{where}: {text}" for text in (*_options(layer, entry), *_calls(layer))]
+    return found
+
+
+def _options(layer: LayerSpec, entry: Entry) -> list[str]:
+    found = [text for key, value in layer.config.items() if (text := _option(layer, entry, key, value))]
+    policy = _policy(layer.config.get("dtype"))
+    if policy not in POLICIES:
+        found.append(f"dtype = {policy!r}; supported are {', '.join(POLICIES)}")
+    return found
+
+
+def _option(layer: LayerSpec, entry: Entry, key: str, value: Any) -> str:
+    """What is wrong with one configuration key, "" when it is honoured or makes no difference at inference."""
+    if key in entry.fixed:
+        allowed = entry.fixed[key]
+        return "" if value in allowed else f"{key} = {value!r}; supported: {', '.join(map(repr, allowed))}"
+    if key.endswith("activation"):
+        in_cell = layer.kind in CELLS
+        return "" if known(value, in_cell) else f"{key} = {_short(value)}; supported are {supported(in_cell)}"
+    inert = key in _INERT or key.endswith(_INERT_ENDINGS) or value is None or value is False
+    return "" if inert or key in entry.honours else f"{key} = {_short(value)} is not supported"
+
+
+def _calls(layer: LayerSpec) -> list[str]:
+    return ["called with training = true, which makes its output random" for call in layer.calls
+            if call.kwargs.get("training") is True and "Dropout" in layer.kind]
+
+
+def _policy(dtype: Any) -> Any:
+    if isinstance(dtype, dict):
+        inner = dtype.get("config")
+        return inner.get("name") if isinstance(inner, dict) else dtype.get("class_name")
+    return "float32" if dtype is None else dtype
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,71 @@
+"""Finds out which differently named dynamic axes of a model have the same length: those that meet in one op."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from edgelstm.errors import FormatError
+from edgelstm.graph import Graph
+
+Axis = str | int | None
+_ATTEMPTS = 64
+
+
+class Mismatch(FormatError):
+    """Shapes do not fit at a node. `progress` counts the nodes before it, `axes` has the axes of each of its inputs."""
+
+    def __init__(self, message: str, progress: int, axes: Sequence[Sequence[Axis]]):
+        super().__init__(message)
+        self.progress = progress
+        self.axes = axes
+
+
+def with_unified_symbols(attempt: Callable[[Mapping[str, str | int]], Graph]) -> Graph:
+    """The Graph that `attempt` gives once axes that must be equal share a symbol.
+
+    `attempt` gets a mapping of symbols onto other symbols or lengths, and raises Mismatch where two lengths do not fit.
+    """
+    unify: dict[str, str | int] = {}
+    for _ in range(_ATTEMPTS):
+        try:
+            return attempt(unify)
+        except Mismatch as mismatch:
+            found = _further(attempt, unify, mismatch)
+            if isinstance(found, Graph):
+                return found
+            if found is None:
+                raise FormatError(str(mismatch)) from None
+            unify = found
+    raise FormatError("the dynamic axes of the inputs do not fit together")
+
+
+def _further(attempt: Callable[[Mapping[str, str | int]], Graph], unify: Mapping[str, str | int],
+             mismatch: Mismatch) -> Graph | dict[str, str | int] | None:
+    """The first unification of two axes of the failing node that leads past it, or the finished Graph."""
+    for old, new in _candidates(mismatch.axes):
+        trial = {**unify, old: new}
+        try:
+            return attempt(trial)
+        except Mismatch as later:
+            if later.progress > mismatch.progress:
+                return trial
+    return None
+
+
+def _candidates(axes: Sequence[Sequence[Axis]]) -> Iterator[tuple[str, str | int]]:
+    """Pairs of (symbol, what it may equal): axes at the same place of two inputs first, fixed lengths last."""
+    pairs: dict[tuple[str, str | int], int] = {}
+    for a, first in enumerate(axes):
+        for second in axes[a + 1:]:
+            for i, one in enumerate(first):
+                for j, other in enumerate(second):
+                    pair = _ordered(one, other)
+                    if pair is not None:
+                        aligned = i == j or len(first) - i == len(second) - j
+                        rank = 2 * isinstance(pair[1], int) + (not aligned)
+                        pairs[pair] = min(rank, pairs.get(pair, rank))
+    yield from sorted(pairs, key=lambda pair: pairs[pair])
+
+
+def _ordered(one: Axis, other: Axis) -> tuple[str, str | int] | None:
+    if one == other or one is None or other is None or (isinstance(one, int) and isinstance(other, int)):
+        return None
+    return (one, other) if isinstance(one, str) else (other, one)

@@ -1,0 +1,78 @@
+"""EdgeLSTM runs trained recurrent networks where the training framework cannot go.
+
+Everything public is listed in `__all__` and loaded on first use, so that `import edgelstm` costs little more than nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from edgelstm.version import __version__
+
+_HOMES = {
+    "BuildError": "errors",
+    "DependencyError": "errors",
+    "DeviceError": "errors",
+    "EdgeLSTMError": "errors",
+    "FormatError": "errors",
+    "Graph": "graph",
+    "Model": "model",
+    "Pool": "pool",
+    "PrecisionError": "errors",
+    "Report": "verify",
+    "ShapeError": "errors",
+    "Stream": "stream",
+    "TensorSpec": "graph",
+    "UnsupportedError": "errors",
+    "convert": "convert",
+    "load": "model",
+}
+
+__all__ = [
+    "BuildError",
+    "DependencyError",
+    "DeviceError",
+    "EdgeLSTMError",
+    "FormatError",
+    "Graph",
+    "Model",
+    "Pool",
+    "PrecisionError",
+    "Report",
+    "ShapeError",
+    "Stream",
+    "TensorSpec",
+    "UnsupportedError",
+    "__version__",
+    "convert",
+    "load",
+]
+
+if TYPE_CHECKING:
+    from edgelstm.convert import convert
+    from edgelstm.errors import (
+        BuildError,
+        DependencyError,
+        DeviceError,
+        EdgeLSTMError,
+        FormatError,
+        PrecisionError,
+        ShapeError,
+        UnsupportedError,
+    )
+    from edgelstm.graph import Graph, TensorSpec
+    from edgelstm.model import Model, load
+    from edgelstm.pool import Pool
+    from edgelstm.stream import Stream
+    from edgelstm.verify import Report
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module 'edgelstm' has no attribute {name!r}")
+    value = getattr(import_module(f"edgelstm.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

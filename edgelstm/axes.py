@@ -1,0 +1,111 @@
+"""Which axis of every input and output is batch and which is time: read off the recurrent nodes by trying lengths out.
+
+Every dynamic axis is given a prime as its length; where that prime turns up at a recurrent node's time or batch axis, the input
+axis is time or batch. An axis that an exporter baked its example in is set free where the graph works with other lengths too.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import product
+
+from edgelstm import ops
+from edgelstm.builder import stand_in
+from edgelstm.errors import EdgeLSTMError
+from edgelstm.facts import infer
+from edgelstm.graph import Graph, Port
+from edgelstm.ops.op import Fact
+
+Axis = tuple[int, int]  # (input number, axis)
+
+
+def mark(graph: Graph) -> Graph:
+    """The graph with the batch and time axes of its inputs and outputs named, baked-in ones set free."""
+    baked_time = False
+    for role in ("time", "batch"):
+        lengths = _lengths(graph)
+        found = _at_recurrent_nodes(graph, _infer(graph, lengths), role)
+        if found and not found & set(lengths.values()):
+            freed = _set_free(graph, role)
+            baked_time |= role == "time" and freed is not graph
+            graph = freed
+    once_a_step = baked_time and bool(graph.states)
+    return _named(graph, once_a_step)
+
+
+def _lengths(graph: Graph) -> dict[str, int]:
+    symbols = dict.fromkeys(d for port in graph.inputs for d in port.shape if isinstance(d, str))
+    return {symbol: stand_in(i) for i, symbol in enumerate(symbols)}
+
+
+def _infer(graph: Graph, lengths: Mapping[str, int]) -> dict[str, Fact]:
+    return infer(graph, {p.name: tuple(lengths.get(d, d) for d in p.shape) for p in graph.inputs})
+
+
+def _at_recurrent_nodes(graph: Graph, facts: Mapping[str, Fact], role: str) -> set[int]:
+    """Lengths of the time or batch axis at every recurrent node."""
+    found = set()
+    for node in graph.nodes:
+        sequence = ops.get(node.op).sequence_axes(node.attrs)
+        if sequence is not None:
+            time, batch = sequence
+            found.add(facts[node.inputs[0]].shape[time if role == "time" else batch])
+    return found
+
+
+def _set_free(graph: Graph, role: str) -> Graph:
+    """The graph with a fixed axis (and those of other inputs that must follow it) made dynamic, or the graph itself."""
+    for axes in _candidates(graph):
+        trial = _with_symbol(graph, axes, role)
+        try:
+            lengths = _lengths(trial)
+            if lengths[role] in _at_recurrent_nodes(trial, _infer(trial, lengths), role):
+                return trial
+        except EdgeLSTMError:
+            continue
+    return graph
+
+
+def _candidates(graph: Graph) -> Iterator[tuple[Axis, ...]]:
+    """Sets of fixed axes that may share one length: one axis alone, then with one of equal length from every other input."""
+    fixed = [(i, a) for i, port in enumerate(graph.inputs) for a, d in enumerate(port.shape) if isinstance(d, int)]
+    yield from ((axis,) for axis in fixed)
+    for i, a in fixed:
+        length = graph.inputs[i].shape[a]
+        followers = [[(k, b) for k, b in fixed if k == other and graph.inputs[k].shape[b] == length]
+                     for other in range(len(graph.inputs)) if other != i]
+        if followers and all(followers):
+            yield from (((i, a), *chosen) for chosen in product(*followers))
+
+
+def _with_symbol(graph: Graph, axes: tuple[Axis, ...], symbol: str) -> Graph:
+    inputs = [replace(port, shape=tuple(symbol if (i, a) in axes else d for a, d in enumerate(port.shape)))
+              for i, port in enumerate(graph.inputs)]
+    return replace(graph, inputs=tuple(inputs))
+
+
+def _named(graph: Graph, once_a_step: bool) -> Graph:
+    lengths = _lengths(graph)
+    facts = _infer(graph, lengths)
+    symbols = {length: symbol for symbol, length in lengths.items()}
+    times = {symbols.get(n) for n in _at_recurrent_nodes(graph, facts, "time")} - {None}
+    batches = {symbols.get(n) for n in _at_recurrent_nodes(graph, facts, "batch")} - {None}
+    times = set() if once_a_step else times
+    batches |= {port.shape[port.batch] for port in graph.inputs if port.batch is not None}
+    inputs = tuple(_with_roles(port, port.shape, times, batches) for port in graph.inputs)
+    outputs = tuple(_with_roles(port, _symbolic(port, facts, symbols), times, batches) for port in graph.outputs)
+    return replace(graph, inputs=inputs, outputs=outputs)
+
+
+def _symbolic(port: Port, facts: Mapping[str, Fact], symbols: Mapping[int, str]) -> tuple[int | str, ...]:
+    """The shape of an output with symbols for what depends on a dynamic axis."""
+    shape = []
+    for axis, length in enumerate(facts[port.value].shape):
+        derived = next((s for n, s in symbols.items() if length and length % n == 0), None)
+        shape.append(symbols.get(length, length if derived is None else f"{port.name}.{axis}"))
+    return tuple(shape)
+
+
+def _with_roles(port: Port, shape: tuple[int | str, ...], times: set[str], batches: set[str]) -> Port:
+    batch = next((a for a, d in enumerate(shape) if d in batches), port.batch)
+    time = next((a for a, d in enumerate(shape) if d in times), None)
+    return replace(port, shape=shape, batch=batch, time=time)

@@ -1,0 +1,42 @@
+"""Writing .elstm files whole or not at all, and reading them through a memory map."""
+
+import mmap
+import os
+import stat
+from pathlib import Path
+
+from edgelstm.errors import FormatError
+from edgelstm.format.graph_json import from_bytes, to_bytes
+from edgelstm.graph import Graph
+
+
+def write(graph: Graph, path: str | os.PathLike[str]) -> None:
+    """Write a graph to a file. The old file is replaced in one step, so that a reader never sees half a model.
+
+    Raises FormatError when the folder is missing or cannot be written, or when the graph holds what the format cannot.
+    """
+    path = Path(path)
+    data = to_bytes(graph)
+    beside = path.parent / f".{path.name}.{os.urandom(6).hex()}.part"
+    try:
+        try:
+            with open(beside, "xb") as file:
+                file.write(data)
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
+    except OSError as error:
+        raise FormatError(f"{path}: cannot write into {str(path.parent)!r}: {error.strerror}") from None
+
+
+def read(path: str | os.PathLike[str]) -> Graph:
+    """The graph of a file; its tensors are views into a read-only memory map. Raises FormatError naming the file."""
+    try:
+        with open(path, "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise FormatError(f"{path}: not a regular file; load the bytes instead")
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if status.st_size else b""
+    except OSError as error:
+        raise FormatError(f"{path}: cannot read: {error.strerror}") from None
+    return from_bytes(data, str(path))

@@ -1,0 +1,179 @@
+"""The Graph: a model as a small, typed, frozen and validated list of nodes. It is all that importers know of the runtime."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from edgelstm import ops
+from edgelstm.errors import FormatError
+from edgelstm.ops.op import DTYPES, check_attrs
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Name, dtype and shape of an input or output, as users see it; None marks a dynamic axis."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of a graph.
+
+    `shape` holds an int for a fixed axis and a symbol for a dynamic one (axes with the same symbol have the same length);
+    `batch` and `time` say which axis is which, None where there is no such axis. `value` is the graph value an output shows.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+    value: str
+    batch: int | None = None
+    time: int | None = None
+
+    @property
+    def spec(self) -> TensorSpec:
+        return TensorSpec(self.name, self.dtype, tuple(d if isinstance(d, int) else None for d in self.shape))
+
+
+@dataclass(frozen=True)
+class Node:
+    """One op applied to named values. An absent optional input or unused output is None."""
+
+    name: str
+    op: str
+    inputs: tuple[str | None, ...]
+    outputs: tuple[str | None, ...]
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Inputs, and the outputs that an independent source gave for them, so that a file can prove itself on any device."""
+
+    inputs: Mapping[str, np.ndarray]
+    outputs: Mapping[str, np.ndarray]
+    source: str
+    atol: float = 2e-5
+    rtol: float = 1e-4
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A whole model. Nodes stand in an order in which they can run.
+
+    `states` are (input, output) pairs of explicit states that a stream carries by itself. `stateful` says that the source
+    model was trained to carry its recurrent states from call to call. `provenance` tells where the model came from.
+    """
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    nodes: tuple[Node, ...]
+    constants: Mapping[str, np.ndarray]
+    states: tuple[tuple[str, str], ...] = ()
+    stateful: bool = False
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    probes: tuple[Probe, ...] = ()
+
+    def __post_init__(self) -> None:
+        frozen = {name: _frozen(array) for name, array in self.constants.items()}
+        object.__setattr__(self, "constants", MappingProxyType(frozen))
+        object.__setattr__(self, "nodes", tuple(_checked(node) for node in self.nodes))
+        _validate(self)
+
+    def __reduce__(self):
+        from edgelstm.format import from_bytes, to_bytes
+
+        return from_bytes, (to_bytes(self),)
+
+    @property
+    def parameters(self) -> int:
+        """Number of trained numbers (float constants)."""
+        return sum(array.size for array in self.constants.values() if array.dtype == np.float32)
+
+    def input(self, name: str) -> Port:
+        return next(port for port in self.inputs if port.name == name)
+
+    def output(self, name: str) -> Port:
+        return next(port for port in self.outputs if port.name == name)
+
+
+def _frozen(array: np.ndarray) -> np.ndarray:
+    view = np.asarray(array).view()
+    view.flags.writeable = False
+    return view
+
+
+def _checked(node: Node) -> Node:
+    op = ops.get(node.op)
+    try:
+        attrs = MappingProxyType(check_attrs(op, node.attrs))
+    except FormatError as error:
+        raise FormatError(f"node {node.name!r}: {error}") from None
+    _check_arity(node, "inputs", op.inputs)
+    _check_arity(node, "outputs", op.outputs)
+    return Node(node.name, node.op, tuple(node.inputs), tuple(node.outputs), attrs)
+
+
+def _check_arity(node: Node, side: str, declared: tuple[str, ...]) -> None:
+    given = getattr(node, side)
+    variadic = bool(declared) and declared[-1].endswith("*")
+    if len(given) > len(declared) and not variadic:
+        raise FormatError(f"node {node.name!r} ({node.op}) has {len(given)} {side}, at most {len(declared)} are known")
+    for i, name in enumerate(declared):
+        absent = i >= len(given) or given[i] is None
+        if absent and name[-1] not in "?*" and side == "inputs":
+            raise FormatError(f"node {node.name!r} ({node.op}) lacks its input {name!r}")
+
+
+def _validate(graph: Graph) -> None:
+    known = _defined(graph)
+    for port in graph.outputs:
+        if port.value not in known:
+            raise FormatError(f"output {port.name!r} shows {port.value!r}, which nothing computes")
+    for port in (*graph.inputs, *graph.outputs):
+        if port.dtype not in DTYPES:
+            raise FormatError(f"{port.name!r} has the dtype {port.dtype!r}; supported are {list(DTYPES)}")
+        for axis in (port.batch, port.time):
+            if axis is not None and not 0 <= axis < len(port.shape):
+                raise FormatError(f"{port.name!r} has no axis {axis}")
+    _check_unique("input", [port.name for port in graph.inputs])
+    _check_unique("value", [*graph.constants, *(port.value for port in graph.inputs)])
+    _check_unique("output", [port.name for port in graph.outputs])
+    _check_unique("node", [node.name for node in graph.nodes])
+    for source, result in graph.states:
+        if source not in {p.name for p in graph.inputs} or result not in {p.name for p in graph.outputs}:
+            raise FormatError(f"the state pair ({source!r}, {result!r}) names no input and output of the model")
+
+
+def _defined(graph: Graph) -> set[str]:
+    known = set(graph.constants) | {port.value for port in graph.inputs}
+    for name, array in graph.constants.items():
+        if str(array.dtype) not in DTYPES:
+            raise FormatError(f"constant {name!r} has the dtype {array.dtype}; supported are {list(DTYPES)}")
+    for node in graph.nodes:
+        for value in node.inputs:
+            if value is not None and value not in known:
+                raise FormatError(f"node {node.name!r} ({node.op}) reads {value!r}, which nothing before it computes")
+        for value in _present(node.outputs):
+            if value in known:
+                raise FormatError(f"node {node.name!r} ({node.op}) writes {value!r} a second time")
+            known.add(value)
+    return known
+
+
+def _present(values: tuple[str | None, ...]) -> Iterator[str]:
+    return (value for value in values if value is not None)
+
+
+def _check_unique(kind: str, names: list[str]) -> None:
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise FormatError(f"two {kind}s are called {name!r}")

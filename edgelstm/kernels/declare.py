@@ -1,0 +1,56 @@
+"""How a kernel is declared: a name, its parameters, and a factory that writes it for one set of vectors.
+
+    @kernel("scale", "x:f32* y:f32* n:int factor:f32")
+    def scale(v):
+        load, store = v.load, v.store
+        def scale(x, y, n, factor):
+            ...
+        return scale
+
+The factory runs only when the kernel is compiled, so declaring one imports no compiler.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+KINDS = ("f32*", "i32*", "i64*", "u8*", "int", "f32")
+
+Factory = Callable[[Any], Callable[..., None]]
+
+
+@dataclass(frozen=True)
+class KernelDecl:
+    """A kernel: `params` are (name, kind) pairs in the order of the argument block, one 64-bit word each."""
+
+    name: str
+    params: tuple[tuple[str, str], ...]
+    factory: Factory
+
+    @property
+    def symbol(self) -> str:
+        """The name of the compiled entry."""
+        return f"edgelstm_{self.name}"
+
+
+REGISTRY: dict[str, KernelDecl] = {}
+
+
+def kernel(name: str, params: str) -> Callable[[Factory], Factory]:
+    """A decorator that declares a factory as the kernel `name`; `params` reads "x:f32* n:int", kinds as in KINDS."""
+    pairs = tuple(_parse(name, word) for word in params.split())
+
+    def declare(factory: Factory) -> Factory:
+        if name in REGISTRY:
+            raise ValueError(f"kernel {name!r} is declared twice")
+        REGISTRY[name] = KernelDecl(name, pairs, factory)
+        return factory
+
+    return declare
+
+
+def _parse(name: str, word: str) -> tuple[str, str]:
+    param, _, kind = word.partition(":")
+    if kind not in KINDS:
+        raise ValueError(f"kernel {name!r}: parameter {word!r} has no known kind, one of {', '.join(KINDS)}")
+    return param, kind

@@ -1,0 +1,50 @@
+"""The vector sets that kernels are written with.
+
+A kernel factory receives one set `v` and binds what it needs to local names. `numba_vectors` gives the set that
+compiles to LLVM vectors, `plain_vectors` the twin in NumPy that defines what every member means. V is a vector of
+v.lanes float32, M a mask of as many booleans. Pointers are indexed in elements;
+p[i] reads and writes single elements. Operators + - * / and unary - work on V and V, or V and a number.
+
+Constants
+    v.lanes, v.registers            float32 lanes of a vector, vector registers of the target
+Memory (no alignment needed)
+    load(p, i) -> V                 p[i : i + lanes]
+    store(p, i, x)                  the reverse
+    load_part(p, i, n) -> V         the first n lanes from p[i : i + n], zero beyond; touches no other memory; n may
+                                    be <= 0 or above lanes
+    store_part(p, i, n, x)          writes the first n lanes only
+    load_u8(p, i) -> V              lanes bytes of a u8*, as float32
+    is_null(p) -> bool
+Making vectors
+    splat(s) -> V                   a number in every lane
+    zero() -> V
+    index() -> V                    0, 1, 2, ... lanes - 1
+Element by element (arguments may be numbers where one of them is a V)
+    fma(a, b, c)                    a * b + c, in one rounding where the target can
+    min(a, b), max(a, b)            a < b ? a : b, a > b ? a : b; so NaN in either gives b: write min(bound, x) to pass
+                                    on a NaN of x
+    absolute(x), sqrt(x), copysign(magnitude, sign)
+    nearest(x)                      rounded half to even, for any |x|; NaN and infinities stay
+    floor(x), ceil(x), truncate(x)
+    pow2(n)                         2 ** n for integral n in [-126, 127]; anything elsewhere
+    exponent(x), mantissa(x)        x = mantissa * 2 ** exponent with mantissa in [1, 2), for positive normal x
+Masks
+    less(a, b), less_equal(a, b), equal(a, b) -> M      false where either is NaN
+    both(m, n), either(m, n), invert(m) -> M
+    any_set(m), all_set(m) -> bool
+    select(m, a, b) -> V            a where m, else b
+Across lanes
+    sum(x), least(x), greatest(x) -> float32            least and greatest give NaN if any lane is NaN
+Blocks: tuples of rows * vectors vectors, for register blocking; element m * vectors + g is column vector g of row m.
+Counts and `vectors` are constants; block[e] with a constant e is one of the vectors.
+    zero_block(count) -> block
+    load_block(p, i, di, rows, vectors) -> block            element from p[i + m * di + g * lanes : ...]
+    fma_block(block, x, i, di, w, j, dj, vectors) -> block  adds x[i + m * di] * w[j + m * dj + g * lanes : ...]
+    fold_block(block, count) -> block                       `count` vectors: the sum of elements e, e + count, ...
+    store_block(p, i, di, n, block, vectors)                the reverse of load_block; columns from n on are not touched
+Numbers
+    f32(s) -> float32               a number as float32: a Python float among float32 scalars would widen to float64
+Functions
+    inline(f)                       a helper that kernels call, compiled into each caller
+    outline(f)                      a helper that is compiled once a kernel
+"""

@@ -1,0 +1,77 @@
+"""The executor as LLVM IR: it runs a table of kernels in one call from Python.
+
+A table is int64: [n, entry 0, block 0, entry 1, block 1, ...], all of them addresses but n. While it runs, denormal
+numbers are flushed to zero where the machine can, so that decaying states do not become slow.
+"""
+
+from edgelstm.native.target import Target
+
+EXECUTE = "edgelstm_execute"
+THUNK = "edgelstm_thunk"
+TABLE = "edgelstm_table"
+
+_LOOP = """
+define internal void @run(ptr %table) alwaysinline {{
+entry:
+  {enter}
+  %n = load i64, ptr %table
+  %calls = getelementptr i64, ptr %table, i64 1
+  %any = icmp sgt i64 %n, 0
+  br i1 %any, label %body, label %done
+body:
+  %i = phi i64 [ 0, %entry ], [ %next, %body ]
+  %pair = getelementptr [2 x i64], ptr %calls, i64 %i
+  %second = getelementptr i64, ptr %pair, i64 1
+  %entryword = load i64, ptr %pair
+  %blockword = load i64, ptr %second
+  %kernel = inttoptr i64 %entryword to ptr
+  %block = inttoptr i64 %blockword to ptr
+  call void %kernel(ptr %block)
+  %next = add i64 %i, 1
+  %more = icmp slt i64 %next, %n
+  br i1 %more, label %body, label %done
+done:
+  {leave}
+  ret void
+}}
+"""
+
+_X86 = (
+    """%old = alloca i32
+  %new = alloca i32
+  call void @llvm.x86.sse.stmxcsr(ptr %old)
+  %mode = load i32, ptr %old
+  %flush = or i32 %mode, 32832
+  store i32 %flush, ptr %new
+  call void @llvm.x86.sse.ldmxcsr(ptr %new)""",
+    "call void @llvm.x86.sse.ldmxcsr(ptr %old)",
+    "declare void @llvm.x86.sse.stmxcsr(ptr)\ndeclare void @llvm.x86.sse.ldmxcsr(ptr)\n",
+)
+
+_ARM64 = (
+    """%old = call i64 @llvm.aarch64.get.fpcr()
+  %new = or i64 %old, 16777216
+  call void @llvm.aarch64.set.fpcr(i64 %new)""",
+    "call void @llvm.aarch64.set.fpcr(i64 %old)",
+    "declare i64 @llvm.aarch64.get.fpcr()\ndeclare void @llvm.aarch64.set.fpcr(i64)\n",
+)
+
+
+def execute_ir(target: Target) -> str:
+    """Target-free IR but for the floating-point mode: `void edgelstm_execute(int64_t* table)`."""
+    return _loop(target) + f"define void @{EXECUTE}(ptr %table) {{\n  call void @run(ptr %table)\n  ret void\n}}\n"
+
+
+def thunk_ir(target: Target) -> str:
+    """`void edgelstm_thunk(void)`, which runs the table at the undefined symbol `edgelstm_table`."""
+    body = f"define void @{THUNK}() {{\n  call void @run(ptr @{TABLE})\n  ret void\n}}\n"
+    return _loop(target) + f"@{TABLE} = external global i64\n" + body
+
+
+def _loop(target: Target) -> str:
+    enter, leave, declarations = "", "", ""
+    if target.triple.startswith("x86_64"):
+        enter, leave, declarations = _X86
+    elif target.triple.startswith(("aarch64", "arm64")):
+        enter, leave, declarations = _ARM64
+    return declarations + _LOOP.format(enter=enter, leave=leave)

@@ -1,0 +1,148 @@
+"""numba as a front end only: a declared kernel becomes LLVM IR that is unoptimised and bound to no machine.
+
+A context of our own keeps numba's optimiser and its host-specific code out of the way, without touching the
+configuration of other numba users in the process. The same kernel gives the same text in every process.
+"""
+
+import functools
+import re
+from collections.abc import Callable
+from typing import Any
+
+import llvmlite.binding as llvm
+from numba.core import codegen, compiler, cpu, dispatcher, registry, types
+from numba.core.compiler_lock import global_compiler_lock
+
+from edgelstm.kernels.declare import KernelDecl
+from edgelstm.kernels.vectors import numba_vectors
+from edgelstm.native.entry import entry_ir
+
+_NUMBA_TYPES = {
+    "f32*": types.CPointer(types.float32),
+    "i32*": types.CPointer(types.int32),
+    "i64*": types.CPointer(types.int64),
+    "u8*": types.CPointer(types.uint8),
+    "int": types.int64,
+    "f32": types.float32,
+}
+
+_OPTIONS = {
+    "nopython": True,
+    "boundscheck": False,
+    "error_model": "numpy",
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+    "_nrt": False,
+}
+
+
+class _Library(codegen.AOTCodeLibrary):
+    def _optimize_functions(self, ll_module: llvm.ModuleRef) -> None:
+        """Leaves the functions as they were lowered."""
+
+    def _optimize_final_module(self) -> None:
+        """Leaves the module as it was linked."""
+
+
+class _Codegen(codegen.AOTCPUCodegen):
+    _library_class = _Library
+
+
+class _Context(cpu.CPUContext):
+    def init(self) -> None:
+        self.is32bit = False
+        self._internal_codegen = _Codegen("edgelstm")
+
+    def load_additional_registries(self) -> None:
+        """Kernels use numbers, ranges and tuples, which numba's built-in registry has."""
+        from numba.cpython import builtins, numbers, rangeobj, tupleobj  # noqa: F401
+        from numba.np import npyimpl  # noqa: F401
+
+    def post_lowering(self, mod: Any, library: _Library) -> None:
+        """Kernels need nothing of numba's runtime linked in."""
+
+    def get_executable(self, library: _Library, fndesc: Any, env: Any) -> object:
+        """A token: compiled functions are called by other kernels only, never from Python."""
+        return object()
+
+
+class _KernelTarget(registry.CPUTarget):
+    @functools.cached_property
+    def _toplevel_target_context(self) -> _Context:
+        return _Context(self.typing_context, self._target_name)
+
+    @property
+    def typing_context(self) -> Any:
+        return registry.cpu_target.typing_context
+
+
+class _Dispatcher(dispatcher.Dispatcher):
+    """A function that kernels call."""
+
+    targetdescr = _KernelTarget("cpu")
+
+    def add_overload(self, cres: Any) -> None:
+        self.overloads[tuple(cres.signature.args)] = cres
+
+
+def inline(function: Callable[..., Any]) -> _Dispatcher:
+    """The function, compiled into each kernel function that calls it."""
+    return _Dispatcher(function, targetoptions={**_OPTIONS, "forceinline": True})
+
+
+def outline(function: Callable[..., Any]) -> _Dispatcher:
+    """The function, compiled once in each kernel that calls it."""
+    return _Dispatcher(function, targetoptions=_OPTIONS)
+
+
+@functools.lru_cache(maxsize=None)
+def vectors(lanes: int, registers: int) -> numba_vectors.Vectors:
+    """The vector set that kernels for such a machine are written with."""
+    return numba_vectors.make(lanes, registers, inline, outline)
+
+
+@functools.lru_cache(maxsize=None)
+def kernel_ir(decl: KernelDecl, lanes: int, registers: int) -> str:
+    """LLVM IR of a kernel and its entry `decl.symbol(block)`, without triple, data layout or host attributes."""
+    function = decl.factory(vectors(lanes, registers))
+    module = _lower(function, tuple(_NUMBA_TYPES[kind] for _, kind in decl.params))
+    return _only_entry(module, decl)
+
+
+@global_compiler_lock
+def _lower(function: Callable[..., None], args: tuple[types.Type, ...]) -> llvm.ModuleRef:
+    target = _Dispatcher.targetdescr
+    flags = compiler.Flags()
+    target.options.parse_as_flags(flags, _OPTIONS)
+    flags.no_compile = True
+    result = compiler.compile_extra(
+        target.typing_context, target.target_context, function, args, types.none, flags, locals={}
+    )
+    result.library.finalize()
+    module = llvm.parse_assembly(result.library.get_llvm_str())
+    module.get_function(result.fndesc.llvm_func_name).name = "kernel"
+    return module
+
+
+def _only_entry(module: llvm.ModuleRef, decl: KernelDecl) -> str:
+    module = llvm.parse_assembly(_neutral(str(module)))
+    module.link_in(llvm.parse_assembly(entry_ir(decl)))
+    for symbol in (*module.functions, *module.global_variables):
+        if symbol.name != decl.symbol and (symbol.linkage == llvm.Linkage.common or not symbol.is_declaration):
+            symbol.linkage = llvm.Linkage.internal
+    manager = llvm.newpassmanagers.create_new_module_pass_manager()
+    manager.add_always_inliner_pass()
+    manager.add_sroa_pass()
+    manager.add_instruction_combine_pass()
+    manager.add_simplify_cfg_pass()
+    manager.add_aggressive_dce_pass()
+    manager.add_global_dead_code_eliminate_pass()
+    manager.add_strip_symbols_pass()
+    manager.add_strip_dead_prototype_pass()
+    machine = llvm.Target.from_default_triple().create_target_machine()
+    manager.run(module, llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options()))
+    return _neutral(str(module))
+
+
+def _neutral(text: str) -> str:
+    return re.sub(r'^(; ModuleID|source_filename|target ).*\n', "", text, flags=re.MULTILINE)

@@ -1,0 +1,101 @@
+"""Kernels loaded into this process, and the calls that run tables of them.
+
+Addresses stay valid for the life of the process, in all its threads and in children it forks.
+"""
+
+import ctypes
+import functools
+import itertools
+import os
+import threading
+from collections.abc import Callable, Iterable
+
+import llvmlite.binding as llvm
+import numpy as np
+
+from edgelstm import kernels
+from edgelstm.native.compiler import ir_object, kernel_object
+from edgelstm.native.executor import EXECUTE, TABLE, THUNK, execute_ir, thunk_ir
+from edgelstm.native.target import Target, host
+
+_lock = threading.RLock()
+_addresses: dict[tuple[str, Target], int] = {}
+_trackers: list[llvm.ResourceTracker] = []
+_serial = itertools.count()
+_procedure = ctypes.CFUNCTYPE(None)
+_procedure_of_table = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+def link(names: Iterable[str], target: Target | None = None) -> dict[str, int]:
+    """The entry addresses of kernels by name. What is missing is compiled, then all of it is loaded at once."""
+    target = target or host()
+    wanted = list(dict.fromkeys(names))
+    with _lock:
+        missing = [name for name in wanted if (name, target) not in _addresses]
+        if missing:
+            objects = [kernel_object(name, target) for name in missing]
+            symbols = [kernels.get(name).symbol for name in missing]
+            for name, address in zip(missing, _load(objects, symbols), strict=True):
+                _addresses[name, target] = address
+        return {name: _addresses[name, target] for name in wanted}
+
+
+def thunk(table: np.ndarray) -> Callable[[], None]:
+    """A function without arguments that runs the table; it keeps the table alive, and is unloaded when collected."""
+    content = _thunk_object(host())
+    with _lock:
+        builder = llvm.JITLibraryBuilder().add_object_img(content)
+        builder.import_symbol(TABLE, _address(table)).export_symbol(THUNK)
+        tracker = builder.link(_jit(), f"thunk{next(_serial)}")
+    call = _procedure(tracker[THUNK])
+    call.keeps = (tracker, table)
+    return call
+
+
+def run_table(table: np.ndarray) -> None:
+    """Runs a table once, without a thunk of its own."""
+    _procedure_of_table(_execute_address(host()))(_address(table))
+
+
+def _address(table: np.ndarray) -> int:
+    if table.dtype != np.int64 or not table.flags.c_contiguous:
+        raise TypeError(f"a table is a contiguous int64 array, not {table.dtype}")
+    return table.ctypes.data
+
+
+def _load(objects: list[bytes], symbols: list[str]) -> list[int]:
+    builder = llvm.JITLibraryBuilder()
+    for content in objects:
+        builder.add_object_img(content)
+    for symbol in symbols:
+        builder.export_symbol(symbol)
+    tracker = builder.link(_jit(), f"kernels{next(_serial)}")
+    _trackers.append(tracker)
+    return [tracker[symbol] for symbol in symbols]
+
+
+@functools.lru_cache(maxsize=None)
+def _jit() -> llvm.LLJIT:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm.create_lljit_compiler()
+
+
+@functools.lru_cache(maxsize=None)
+def _thunk_object(target: Target) -> bytes:
+    return ir_object(thunk_ir(target), target)
+
+
+@functools.lru_cache(maxsize=None)
+def _execute_address(target: Target) -> int:
+    with _lock:
+        return _load([ir_object(execute_ir(target), target)], [EXECUTE])[0]
+
+
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)

@@ -1,0 +1,48 @@
+"""From target-free LLVM IR to the object code of one target, with a pass pipeline of our own."""
+
+import functools
+import re
+
+import llvmlite.binding as llvm
+
+from edgelstm.native.target import Target
+
+PASSES = "O2 pipeline, no loop or SLP vectoriser, no library calls formed"
+
+
+def emit(ir: str, target: Target, *, assembly: bool = False) -> bytes:
+    """The object file of a module given as target-free IR, or its assembly text."""
+    machine = target_machine(target)
+    module = llvm.parse_assembly(bind(ir, target))
+    module.verify()
+    options = llvm.create_pipeline_tuning_options(2)
+    options.loop_vectorization = options.slp_vectorization = options.loop_interleaving = False
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(module, builder)
+    return machine.emit_assembly(module).encode() if assembly else machine.emit_object(module)
+
+
+def bind(ir: str, target: Target) -> str:
+    """The IR with the target's names, and with attributes that every function of it needs.
+
+    "no-builtins" keeps LLVM from turning loops into calls of memset and memcpy.
+    """
+    bits = str(target.vector_bits)
+    attributes = f'nounwind "no-builtins" "prefer-vector-width"="{bits}" "min-legal-vector-width"="{bits}"'
+    text = re.sub(r"^(define [^\n]*?)( ?\{)$", rf"\1 {attributes}\2", ir, flags=re.MULTILINE)
+    layout = target_machine(target).target_data
+    return f'target datalayout = "{layout}"\ntarget triple = "{target.triple}"\n{text}'
+
+
+@functools.lru_cache(maxsize=None)
+def target_machine(target: Target) -> llvm.TargetMachine:
+    """LLVM's description of the target, made for position-independent code."""
+    if target.triple == llvm.get_process_triple():
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+    else:
+        llvm.initialize_all_targets()
+        llvm.initialize_all_asmprinters()
+    return llvm.Target.from_triple(target.triple).create_target_machine(
+        cpu=target.cpu, features=target.features, opt=3, reloc="pic", codemodel="default", abiname=target.abi
+    )

@@ -1,0 +1,85 @@
+"""GRU: Cho et al. 2014 (reset before the recurrent product) and the CuDNN form (`reset_after`).
+
+    z = s(x W_z + b_z + h R_z + rb_z)        r = s(x W_r + b_r + h R_r + rb_r)
+    reset_after:  n = a(x W_n + b_n + r (h R_n + rb_n))        else:  n = a(x W_n + b_n + (r h) R_n + rb_n)
+    h' = z h + (1 - z) n
+
+s is `recurrent_activation`, a `activation`. Gates lie side by side in the order z r n.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from edgelstm.ops.activations import apply
+from edgelstm.ops.op import Attr, Case
+from edgelstm.ops.recurrent import COMMON_ATTRS, Recurrent, activation_params, clipped
+from edgelstm.ops.recurrent_cases import recurrent_cases
+
+
+class GRU(Recurrent):
+    """x, W (F, 3H), R (H, 3H), b (3H,) input bias, rb (3H,) recurrent bias, h0 (B, H), mask (B, T) -> y, h."""
+
+    name = "gru"
+    gates = 3
+    carried = ("h",)
+    inputs = ("x", "W", "R", "b?", "rb?", "h0?", "mask?")
+    outputs = ("y?", "h?")
+    attrs = COMMON_ATTRS | {"recurrent_activation": Attr("activation", "sigmoid"), "reset_after": Attr("bool", True)}
+
+    def parameter_shapes(self, units: int) -> dict[str, tuple[int, ...]]:
+        return {"b": (3 * units,), "rb": (3 * units,)}
+
+    def reference(self, attrs: Mapping[str, Any], ins: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+        named = self.named(ins)
+        W, R, units = named["W"], named["R"], named["R"].shape[0]
+        b, rb = (np.zeros(3 * units) if named[name] is None else named[name] for name in ("b", "rb"))
+        R_zr, R_n = R[:, : 2 * units], R[:, 2 * units :]
+        rb_zr, rb_n = rb[: 2 * units], rb[2 * units :]
+
+        def step(x: np.ndarray, states: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+            (h,) = states
+            projected = x @ W + b
+            zr = apply(attrs["recurrent_activation"],
+                       clipped(projected[:, : 2 * units] + h @ R_zr + rb_zr, attrs["clip"]))
+            z, r = zr[:, :units], zr[:, units:]
+            recurrent = r * (h @ R_n + rb_n) if attrs["reset_after"] else (r * h) @ R_n + rb_n
+            n = apply(attrs["activation"], clipped(projected[:, 2 * units :] + recurrent, attrs["clip"]))
+            return (z * h + (1 - z) * n,)
+
+        return self.walk(attrs, named, step)
+
+    def lower(self, low: Any, attrs: Mapping[str, Any], ins: Sequence[Any], outs: Sequence[Any]) -> None:
+        named = self.named(ins)
+        params = self.projected(low, attrs, named) | self.carried_states(low, named, outs) | self.masking(low, attrs, named)
+        params |= {"y": outs[0], "work": self.work(low, params, 4)}
+        kernel = "gru" if attrs["reset_after"] else "gru_before"
+        params |= self._recurrent_panels(low, attrs, named)
+        if named["rb"] is not None:
+            params["rb"] = low.panels("rb", self.weight(named, "rb")[None], 3)
+        else:
+            params["rb"] = None
+        if (attrs["recurrent_activation"], attrs["activation"]) == ("sigmoid", "tanh") and not attrs["clip"]:
+            low.call(kernel, **params)
+        else:
+            low.call(f"{kernel}_general", **params, clip=attrs["clip"],
+                     **activation_params(low, "f", attrs["recurrent_activation"]),
+                     **activation_params(low, "g", attrs["activation"]))
+
+    def _recurrent_panels(self, low: Any, attrs: Mapping[str, Any], named: dict[str, Any]) -> dict[str, Any]:
+        R = self.weight(named, "R")
+        if attrs["reset_after"]:
+            return {"r": low.panels("R", R, 3)}
+        units = R.shape[0]
+        return {"r_zr": low.panels("R_zr", R[:, : 2 * units], 2), "r_n": low.panels("R_n", R[:, 2 * units :], 1)}
+
+    def cases(self) -> Iterable[Case]:
+        yield from recurrent_cases(self, variants={
+            "reset_before": {"reset_after": False},
+            "hard_sigmoid": {"recurrent_activation": ("hard_sigmoid", 1 / 6, 0.5), "reset_after": False},
+            "relu": {"activation": "relu", "clip": 0.7},
+        })
+
+
+OPS = (GRU(),)

@@ -1,0 +1,234 @@
+"""What an op is: its attributes, shape rule, streaming rule, float64 reference, cases and lowering, all in one class.
+
+Every file beside this one declares the ops of one kind. A declaration imports NumPy only: kernels are named, never imported.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from edgelstm.errors import FormatError, ShapeError
+
+DTYPES = ("float32", "int64", "int32", "uint8", "bool")
+REQUIRED = object()
+
+
+@dataclass(frozen=True)
+class Fact:
+    """What is known of a value before anything runs.
+
+    `value` is set when it follows from constants and shapes alone; `sources` names the graph inputs whose data it depends on.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    value: np.ndarray | None = None
+    sources: frozenset[str] = frozenset()
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class Attr:
+    """An attribute of an op: its kind, its default (`REQUIRED` when there is none) and, for names, the allowed ones.
+
+    Kinds: int, float, bool, str, ints, floats, activation (a name, or [name, alpha, beta]).
+    """
+
+    kind: str
+    default: Any = REQUIRED
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StateSlot:
+    """A state that a stream carries for one node; starts at `initial`, or at zero."""
+
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    initial: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """One test case of an op: attributes, input arrays (None = absent) and the documented tolerance of the kernels."""
+
+    name: str
+    inputs: Sequence[np.ndarray | None]
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    atol: float = 2e-6
+    rtol: float = 2e-6
+
+
+class NeedsFuture(Exception):
+    """Raised by a streaming rule: the node cannot work one time step at a time. The text says why."""
+
+
+class Operand(Protocol):
+    """A value while it is lowered: where it lies is the plan's business, its shape and dtype are known."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    value: np.ndarray | None
+
+
+class Lowering(Protocol):
+    """What `Op.lower` may ask of the plan.
+
+    `lanes` is the vector width in float32 elements.
+    `call(kernel, **params)` appends a kernel call; a parameter is an Operand, an int, a float or None (a null pointer).
+    `alias(out, source)` makes an output share the memory of an operand of the same size.
+    `panels(tag, matrix, gates, vectors)` gives a (n_in, gates * units) matrix packed for the vector width, `vectors` per panel.
+    `activation_code(name)` gives the number under which kernels know an activation.
+    `constant(tag, make)` gives an operand for the array that `make()` returns; it is packed once per model, under node and tag.
+    `scratch(shape, dtype)` gives memory that lives for this node alone.
+    `state(slot)` gives the node's state in a stream, and None in a stateless run.
+    """
+
+    lanes: int
+
+    def call(self, kernel: str, **params: Any) -> None: ...
+    def alias(self, out: Operand, source: Operand) -> None: ...
+    def constant(self, tag: str, make: Any) -> Operand: ...
+    def panels(self, tag: str, matrix: np.ndarray, gates: int, vectors: int = 1) -> Operand: ...
+    def activation_code(self, name: str) -> int: ...
+    def scratch(self, shape: Sequence[int], dtype: str = "float32") -> Operand: ...
+    def state(self, slot: str) -> Operand | None: ...
+
+
+class Op:
+    """Base of every op. A trailing `?` marks an input or output that may be absent, a trailing `*` any number of inputs."""
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    inputs: ClassVar[tuple[str, ...]] = ("x",)
+    outputs: ClassVar[tuple[str, ...]] = ("y",)
+    attrs: ClassVar[Mapping[str, Attr]] = {}
+    foldable: ClassVar[bool] = True
+
+    def infer(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> list[Fact]:
+        """Facts of the outputs. Raises ShapeError where the inputs do not fit together."""
+        raise TypeError(f"op {self.name} declares no shape rule")
+
+    def reference(self, attrs: Mapping[str, Any], ins: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+        """The outputs, computed in float64 straight from the equations (floats arrive as float64)."""
+        raise TypeError(f"op {self.name} declares no reference")
+
+    def mixes(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> Iterable[tuple[int, int]]:
+        """(input, axis) pairs along which an output element depends on more than its own position. Default: all of them."""
+        return [(i, axis) for i, fact in enumerate(ins) if fact is not None for axis in range(fact.rank)]
+
+    def sequence_axes(self, attrs: Mapping[str, Any]) -> tuple[int, int] | None:
+        """(time, batch) axes of the first input of a recurrent op; None for every other op."""
+        return None
+
+    def stream(
+        self, attrs: Mapping[str, Any], ins: Sequence[Fact | None], outs: Sequence[Fact], time: int
+    ) -> dict[str, StateSlot]:
+        """The states a stream carries for this node; raises NeedsFuture when it can't work step by step.
+
+        `time` is a prime; an axis carries time where its length is a multiple of it.
+        """
+        for i, axis in self.mixes(attrs, ins):
+            if carries_time(ins[i], axis, time):
+                raise NeedsFuture("it combines values of different time steps")
+        return {}
+
+    def slots(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> dict[str, StateSlot]:
+        """The states that a stream carries, for concrete shapes."""
+        return {}
+
+    def lower(self, low: Lowering, attrs: Mapping[str, Any], ins: Sequence[Any], outs: Sequence[Any]) -> None:
+        """Append the kernel calls that compute the outputs. An unused output is None."""
+        raise TypeError(f"op {self.name} has no kernel")
+
+    def cases(self) -> Iterable[Case]:
+        """Small, odd and large inputs that drive tests and benchmarks."""
+        return ()
+
+
+def carries_time(fact: Fact | None, axis: int, time: int) -> bool:
+    """Whether an axis of a value was seen to grow with the number of time steps."""
+    return fact is not None and fact.shape[axis] > 0 and fact.shape[axis] % time == 0
+
+
+def time_axes(fact: Fact | None, time: int) -> list[int]:
+    """Every axis of a value that grows with the number of time steps."""
+    return [] if fact is None else [axis for axis in range(fact.rank) if carries_time(fact, axis, time)]
+
+
+def normal_axis(axis: int, rank: int) -> int:
+    """An axis counted from the front. Raises ShapeError when there is no such axis."""
+    if not -rank <= axis < rank:
+        raise ShapeError(f"axis {axis} of a value with {rank} axes")
+    return axis % rank if rank else 0
+
+
+def check_attrs(op: Op, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The complete attributes of a node: defaults filled in, kinds checked. Raises FormatError."""
+    unknown = set(given) - set(op.attrs)
+    if unknown:
+        raise FormatError(f"op {op.name} has no attribute {sorted(unknown)[0]!r}; it knows {sorted(op.attrs)}")
+    return {name: _check_attr(op, name, attr, given.get(name, attr.default)) for name, attr in op.attrs.items()}
+
+
+def _check_attr(op: Op, name: str, attr: Attr, value: Any) -> Any:
+    if value is REQUIRED:
+        raise FormatError(f"op {op.name} needs the attribute {name!r}")
+    try:
+        checked = _CHECKS[attr.kind](value)
+    except (TypeError, ValueError, OverflowError):
+        raise FormatError(f"attribute {name!r} of op {op.name} is {value!r}, not of kind {attr.kind}") from None
+    if attr.choices and checked not in attr.choices:
+        raise FormatError(f"attribute {name!r} of op {op.name} is {value!r}; it may be one of {list(attr.choices)}")
+    return checked
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, bool) or int(value) != value:
+        raise ValueError(value)
+    return int(value)
+
+
+def _boolean(value: Any) -> bool:
+    if value not in (0, 1):
+        raise ValueError(value)
+    return bool(value)
+
+
+def _string(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool | str):
+        raise TypeError(value)
+    return float(value)
+
+
+def _activation(value: Any) -> str | tuple[str, float, float]:
+    if isinstance(value, str):
+        return value
+    name, alpha, beta = value
+    return _string(name), _number(alpha), _number(beta)
+
+
+_CHECKS = {
+    "int": _integer,
+    "float": _number,
+    "bool": _boolean,
+    "str": _string,
+    "ints": lambda value: tuple(_integer(v) for v in value),
+    "floats": lambda value: tuple(_number(v) for v in value),
+    "activation": _activation,
+}

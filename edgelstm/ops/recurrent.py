@@ -1,0 +1,163 @@
+"""What LSTM, GRU and SimpleRNN share: layouts, masks, directions, the loop over time and the streaming rule.
+
+x is (B, T, F) with layout "btf" and (T, B, F) with "tbf"; y likewise with H units; h and c are (B, H); mask is (B, T), true
+where a step counts. A masked step leaves the state as it is and gives the previous output ("hold", zeros before the first) or
+zeros ("zero"). With `reverse` time is walked backwards and y keeps the original positions.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from edgelstm.errors import ShapeError, UnsupportedError
+from edgelstm.ops.activations import resolve
+from edgelstm.ops.op import Attr, Fact, NeedsFuture, Op, StateSlot, carries_time, time_axes
+
+LAYOUT = Attr("str", "btf", ("btf", "tbf"))
+COMMON_ATTRS: dict[str, Attr] = {
+    "layout": LAYOUT,
+    "reverse": Attr("bool", False),
+    "activation": Attr("activation", "tanh"),
+    "clip": Attr("float", 0.0),
+    "masked_output": Attr("str", "hold", ("hold", "zero")),
+}
+
+Step = Callable[[np.ndarray, tuple[np.ndarray, ...]], tuple[np.ndarray, ...]]
+
+
+class Recurrent(Op):
+    """Base of the three cells. `gates` is the number of gates, `carried` the names of the states, h first."""
+
+    gates: int
+    carried: tuple[str, ...]
+
+    def infer(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> list[Fact]:
+        named = self.named(ins)
+        x, W, R = named["x"], named["W"], named["R"]
+        for activation in ("activation", "recurrent_activation", "cell_activation"):
+            if activation in attrs:
+                resolve(attrs[activation])
+        if x.rank != 3 or W.rank != 2 or R.rank != 2:
+            raise ShapeError(f"x {x.shape}, W {W.shape} and R {R.shape} must have 3, 2 and 2 axes")
+        steps, batch = self.steps_batch(attrs, x)
+        units = R.shape[0]
+        self._check(named, {"W": (x.shape[2], self.gates * units), "R": (units, self.gates * units),
+                            "mask": (batch, steps), **self.parameter_shapes(units),
+                            **{f"{s}0": (batch, units) for s in self.carried}})
+        y = (batch, steps, units) if attrs["layout"] == "btf" else (steps, batch, units)
+        return [Fact(y, "float32"), *(Fact((batch, units), "float32") for _ in self.carried)]
+
+    def parameter_shapes(self, units: int) -> dict[str, tuple[int, ...]]:
+        """Shapes of the optional parameters by input name."""
+        return {"b": (self.gates * units,)}
+
+    def named(self, ins: Sequence[Any]) -> dict[str, Any]:
+        """The inputs by name, None where absent."""
+        return {name.rstrip("?"): value for name, value in zip(self.inputs, ins, strict=True)}
+
+    def steps_batch(self, attrs: Mapping[str, Any], x: Any) -> tuple[int, int]:
+        """(time steps, batch) of x."""
+        time, batch = self.sequence_axes(attrs)
+        return x.shape[time], x.shape[batch]
+
+    def sequence_axes(self, attrs: Mapping[str, Any]) -> tuple[int, int]:
+        return (1, 0) if attrs["layout"] == "btf" else (0, 1)
+
+    def stream(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None], outs: Sequence[Fact],
+               time: int) -> dict[str, StateSlot]:
+        named = self.named(ins)
+        axis, _ = self.sequence_axes(attrs)
+        if not carries_time(named["x"], axis, time):
+            raise NeedsFuture("it runs over an axis that is not the time of the stream, once for every step")
+        if time_axes(named["x"], time) != [axis]:
+            raise NeedsFuture("its batch or its features grow with the number of time steps")
+        if attrs["reverse"]:
+            raise NeedsFuture("it runs backwards in time, from the last step to the first")
+        for state in self.carried:
+            initial = named[f"{state}0"]
+            if initial is not None and initial.value is None and initial.sources:
+                raise NeedsFuture(f"its initial state {state} is computed from {', '.join(sorted(initial.sources))}")
+        return self.slots(attrs, ins)
+
+    def slots(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> dict[str, StateSlot]:
+        named = self.named(ins)
+        _, batch = self.steps_batch(attrs, named["x"])
+        shape = (batch, named["R"].shape[0])
+        found = {}
+        for state in self.carried:
+            initial = named[f"{state}0"]
+            if initial is None or initial.value is not None:
+                found[state] = StateSlot(shape, "float32", None if initial is None else initial.value)
+        return found
+
+    def walk(self, attrs: Mapping[str, Any], named: dict[str, np.ndarray | None], step: Step) -> list[np.ndarray]:
+        """The loop over time in float64: `step(x_t, states)` gives the new states, h first, which is also the output."""
+        x = named["x"] if attrs["layout"] == "tbf" else named["x"].swapaxes(0, 1)
+        steps, batch, units = x.shape[0], x.shape[1], named["R"].shape[0]
+        zeros = np.zeros((batch, units))
+        states = tuple(zeros if named[f"{s}0"] is None else named[f"{s}0"] for s in self.carried)
+        y, previous = np.zeros((steps, batch, units)), zeros
+        for t in reversed(range(steps)) if attrs["reverse"] else range(steps):
+            new = step(x[t], states)
+            valid = True if named["mask"] is None else named["mask"][:, t, None].astype(bool)
+            states = tuple(np.where(valid, n, s) for n, s in zip(new, states, strict=True))
+            previous = y[t] = np.where(valid, new[0], previous if attrs["masked_output"] == "hold" else zeros)
+        return [y if attrs["layout"] == "tbf" else y.swapaxes(0, 1), *states]
+
+    def projected(self, low: Any, attrs: Mapping[str, Any], named: dict[str, Any]) -> dict[str, Any]:
+        """Append the product of every time step's input with W, bias added; gives the kernel's common parameters."""
+        x, W, R = named["x"], self.weight(named, "W"), self.weight(named, "R")
+        steps, batch = self.steps_batch(attrs, x)
+        units = R.shape[0]
+        width = -(-units // low.lanes) * low.lanes * self.gates
+        p = low.scratch((steps * batch, width))
+        bias = None if named["b"] is None else low.panels("b", self.weight(named, "b")[None], self.gates)
+        low.call(f"gemm{self.gates}", x=x, w=low.panels("W", W, self.gates), bias=bias, y=p, rows=steps * batch,
+                 n_in=W.shape[0], n_out=width, x_stride=W.shape[0], y_stride=width)
+        rows = (1, steps) if attrs["layout"] == "btf" else (batch, 1)
+        return {"p": p, "batch": batch, "steps": steps, "units": units, "reverse": int(attrs["reverse"]),
+                "p_t": rows[0] * width, "p_b": rows[1] * width, "y_t": rows[0] * units, "y_b": rows[1] * units}
+
+    def carried_states(self, low: Any, named: dict[str, Any], outs: Sequence[Any]) -> dict[str, Any]:
+        """Where the kernel reads and writes the states: a stream's slots, or the node's own inputs and outputs."""
+        params: dict[str, Any] = {}
+        for state, out in zip(self.carried, outs[1:], strict=True):
+            slot = low.state(state)
+            params[f"{state}0"] = named[f"{state}0"] if slot is None else slot
+            params[f"{state}n"] = out if slot is None else slot
+            if slot is not None and out is not None:
+                low.alias(out, slot)
+        return params
+
+    def masking(self, low: Any, attrs: Mapping[str, Any], named: dict[str, Any]) -> dict[str, Any]:
+        """The mask and what a masked step gives: 0 zeros, 1 the previous output, 2 the same with h before the first step."""
+        hold = 0 if attrs["masked_output"] == "zero" else 1 if low.state("h") is None else 2
+        return {"mask": named["mask"], "hold": hold}
+
+    def work(self, low: Any, params: dict[str, Any], vectors: int) -> Any:
+        """Scratch of the kernel: `vectors` padded rows of units for every batch row."""
+        return low.scratch((vectors, params["batch"], -(-params["units"] // low.lanes) * low.lanes))
+
+    def weight(self, named: dict[str, Any], name: str) -> np.ndarray:
+        """The array of a parameter. Raises UnsupportedError when it is computed from the model's input."""
+        if named[name].value is None:
+            raise UnsupportedError(f"the {self.name} parameter {name} is computed from an input; only constants are supported")
+        return named[name].value
+
+    def _check(self, named: dict[str, Fact | None], shapes: dict[str, tuple[int, ...]]) -> None:
+        for name, shape in shapes.items():
+            fact = named.get(name)
+            if fact is not None and fact.shape != shape:
+                raise ShapeError(f"{name} has the shape {fact.shape}, expected {shape}")
+
+
+def activation_params(low: Any, prefix: str, activation: str | tuple[str, float, float]) -> dict[str, Any]:
+    """Kernel parameters of one activation: its code and its two constants."""
+    name, alpha, beta = resolve(activation)
+    return {f"{prefix}_code": low.activation_code(name), f"{prefix}_alpha": alpha, f"{prefix}_beta": beta}
+
+
+def clipped(z: np.ndarray, clip: float) -> np.ndarray:
+    """Gate sums limited to [-clip, clip]; 0 stands for no limit."""
+    return np.clip(z, -clip, clip) if clip else z

@@ -1,0 +1,45 @@
+"""SimpleRNN, the Elman network: h' = a(x W + b + h R) (Elman 1990)."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from edgelstm.ops.activations import apply
+from edgelstm.ops.op import Case
+from edgelstm.ops.recurrent import COMMON_ATTRS, Recurrent, activation_params, clipped
+from edgelstm.ops.recurrent_cases import recurrent_cases
+
+
+class SimpleRNN(Recurrent):
+    """x, W (F, H), R (H, H), b (H,), h0 (B, H), mask (B, T) -> y, h."""
+
+    name = "simple_rnn"
+    gates = 1
+    carried = ("h",)
+    inputs = ("x", "W", "R", "b?", "h0?", "mask?")
+    outputs = ("y?", "h?")
+    attrs = COMMON_ATTRS
+
+    def reference(self, attrs: Mapping[str, Any], ins: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+        named = self.named(ins)
+        W, R = named["W"], named["R"]
+        b = 0 if named["b"] is None else named["b"]
+        return self.walk(attrs, named, lambda x, states: (
+            apply(attrs["activation"], clipped(x @ W + states[0] @ R + b, attrs["clip"])),))
+
+    def lower(self, low: Any, attrs: Mapping[str, Any], ins: Sequence[Any], outs: Sequence[Any]) -> None:
+        named = self.named(ins)
+        params = self.projected(low, attrs, named) | self.carried_states(low, named, outs) | self.masking(low, attrs, named)
+        params |= {"r": low.panels("R", self.weight(named, "R"), 1), "y": outs[0], "work": self.work(low, params, 2)}
+        if attrs["activation"] == "tanh" and not attrs["clip"]:
+            low.call("simple_rnn", **params)
+        else:
+            low.call("simple_rnn_general", **params, clip=attrs["clip"],
+                     **activation_params(low, "f", attrs["activation"]))
+
+    def cases(self) -> Iterable[Case]:
+        yield from recurrent_cases(self, variants={"relu": {"activation": "relu", "clip": 0.7}})
+
+
+OPS = (SimpleRNN(),)

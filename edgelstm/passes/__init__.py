@@ -1,0 +1,14 @@
+"""Passes: functions Graph -> Graph that keep what a model computes and make it smaller. Each has a file of its own."""
+
+from edgelstm.graph import Graph
+from edgelstm.passes.dead import remove_dead
+from edgelstm.passes.fold import fold_constants
+
+PASSES = (fold_constants, remove_dead)
+
+
+def simplify(graph: Graph) -> Graph:
+    """Every pass in its order."""
+    for run in PASSES:
+        graph = run(graph)
+    return graph

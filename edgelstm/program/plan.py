@@ -1,0 +1,174 @@
+"""From a graph and concrete shapes to a Program: shapes folded, ops lowered, arena planned, arguments laid out."""
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgelstm import kernels, ops
+from edgelstm.errors import UnsupportedError
+from edgelstm.facts import infer
+from edgelstm.graph import Graph, Node
+from edgelstm.memory import round_up
+from edgelstm.ops.op import Fact, StateSlot
+from edgelstm.program import arena
+from edgelstm.program.lowering import PackedWeights, PlanLowering
+from edgelstm.program.operands import Buffer, Operand, Space
+
+COPIES = {1: "copy1", 4: "copy4", 8: "copy8"}
+
+
+@dataclass(frozen=True)
+class StateLayout:
+    """Where the states of one stream lie in its state block: (node, slot) -> byte offset."""
+
+    slots: Mapping[tuple[str, str], StateSlot]
+    offsets: Mapping[tuple[str, str], int]
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class Program:
+    """Kernel calls over unbound memory: immutable, shared by all sessions of the same shapes.
+
+    `words` is the table [n, entry, block, ...] followed by the argument blocks; entry addresses and constants are final, every
+    other address is relative to the base of its space (`spaces`, one number a word). `kernels` are the names called, in order.
+    `outputs` holds the shape of every output.
+    """
+
+    kernels: tuple[str, ...]
+    words: np.ndarray
+    spaces: np.ndarray
+    outputs: tuple[tuple[int, ...], ...]
+    arena_nbytes: int
+    constants: tuple[np.ndarray, ...]
+
+    @property
+    def entry_words(self) -> slice:
+        """The words that hold the kernels' entry addresses."""
+        return slice(1, 1 + 2 * len(self.kernels), 2)
+
+
+def state_layout(graph: Graph, shapes: Mapping[str, Sequence[int]]) -> StateLayout:
+    """The states that a stream of these shapes carries; `shapes` of one time step and of many give the same."""
+    facts = infer(graph, shapes)
+    slots = {(node.name, name): slot for node in _needed(graph, facts)
+             for name, slot in ops.get(node.op).slots(node.attrs, _inputs(node, facts)).items()}
+    offsets, end = {}, 0
+    for key, slot in slots.items():
+        offsets[key] = end
+        end += round_up(int(np.prod(slot.shape, dtype=np.int64)) * np.dtype(slot.dtype).itemsize)
+    return StateLayout(slots, offsets, end)
+
+
+def plan(graph: Graph, shapes: Mapping[str, Sequence[int]], lanes: int, packed: PackedWeights,
+         states: StateLayout | None = None) -> Program:
+    """The Program of a graph for these input shapes; with `states`, one that carries them. Raises ShapeError, UnsupportedError.
+
+    Entry addresses are left zero: they are filled in when the kernels are linked.
+    """
+    facts = infer(graph, shapes)
+    low = PlanLowering(lanes, packed, None if states is None else states.offsets)
+    values = {name: Operand(f.shape, f.dtype, f.value) for name, f in facts.items()}
+    for i, port in enumerate(graph.inputs):
+        values[port.value].buffer = Buffer(values[port.value].nbytes, Space.PORTS + i)
+    for node in _needed(graph, facts):
+        _lower(low, node, values, facts)
+    _outputs(low, graph, values)
+    if states is not None:
+        _feed_back(low, graph, values, facts)
+    buffers = _buffers(low)
+    arena_nbytes = arena.place(buffers)
+    words, spaces = _encode(low.calls)
+    shown = tuple(facts[port.value].shape for port in graph.outputs)
+    constants = tuple(b.array for b in buffers if b.array is not None)
+    return Program(tuple(name for name, _ in low.calls), words, spaces, shown, arena_nbytes, constants)
+
+
+def _needed(graph: Graph, facts: Mapping[str, Fact]) -> list[Node]:
+    """The nodes whose outputs must be computed at run time, in order."""
+    wanted = {port.value for port in graph.outputs if facts[port.value].value is None}
+    needed = []
+    for node in reversed(graph.nodes):
+        if any(out in wanted for out in node.outputs if out is not None):
+            needed.append(node)
+            wanted.update(name for name in node.inputs if name is not None and facts[name].value is None)
+    return needed[::-1]
+
+
+def _inputs(node: Node, table: Mapping[str, Any]) -> list[Any]:
+    """The node's entries of a table by value name, None where absent, as many as its op declares."""
+    declared = [name for name in ops.get(node.op).inputs if not name.endswith("*")]
+    found = [None if name is None else table[name] for name in node.inputs]
+    return found + [None] * (len(declared) - len(found))
+
+
+def _lower(low: PlanLowering, node: Node, values: Mapping[str, Operand], facts: Mapping[str, Fact]) -> None:
+    op = ops.get(node.op)
+    outs = [None if name is None else values[name] for name in node.outputs]
+    outs += [None] * (len([n for n in op.outputs if not n.endswith("*")]) - len(outs))
+    try:
+        low.lower(node, _inputs(node, values), outs, op.slots(node.attrs, _inputs(node, facts)))
+    except UnsupportedError as error:
+        raise UnsupportedError(f"node {node.name!r} ({node.op}): {error}") from None
+
+
+def _outputs(low: PlanLowering, graph: Graph, values: Mapping[str, Operand]) -> None:
+    """Let what is shown be written where it is shown: directly, or by a copy where its memory is taken."""
+    first = Space.PORTS + len(graph.inputs)
+    for j, port in enumerate(graph.outputs):
+        operand = values[port.value]
+        buffer = low.buffer(operand)
+        if buffer.space is None:
+            buffer.space = first + j
+        else:
+            target = Operand(operand.shape, operand.dtype, None, Buffer(operand.nbytes, first + j))
+            _copy(low, operand, target)
+
+
+def _feed_back(low: PlanLowering, graph: Graph, values: Mapping[str, Operand], facts: Mapping[str, Fact]) -> None:
+    """Copy the explicit state outputs to the state inputs, once everything has run."""
+    first = Space.PORTS + len(graph.inputs)
+    names = [port.name for port in graph.outputs]
+    for source, result in graph.states:
+        target = values[graph.input(source).value]
+        shape = facts[graph.output(result).value].shape
+        shown = Operand(shape, target.dtype, None, Buffer(target.nbytes, first + names.index(result)))
+        _copy(low, shown, target)
+
+
+def _copy(low: PlanLowering, source: Operand, target: Operand) -> None:
+    low.call(COPIES[np.dtype(source.dtype).itemsize], **kernels.dense_copy(source, target))
+
+
+def _buffers(low: PlanLowering) -> list[Buffer]:
+    found = {id(low.buffer(p)): low.buffer(p) for _, params in low.calls for p in params if isinstance(p, Operand)}
+    return list(found.values())
+
+
+def _encode(calls: Sequence[tuple[str, list[Any]]]) -> tuple[np.ndarray, np.ndarray]:
+    """The table and argument blocks as 64-bit words, and the space of every word."""
+    words, spaces = [len(calls)], [Space.ABSOLUTE]
+    start = 1 + 2 * len(calls)
+    for _, params in calls:
+        words += [0, 8 * start]
+        spaces += [Space.ABSOLUTE, Space.TABLE]
+        start += len(params)
+    for name, params in calls:
+        for (_, kind), value in zip(kernels.get(name).params, params, strict=True):
+            word, space = _word(kind, value)
+            words.append(word)
+            spaces.append(space)
+    return np.array(words, np.int64), np.array(spaces, np.intp)
+
+
+def _word(kind: str, value: Any) -> tuple[int, int]:
+    if value is None:
+        return 0, Space.ABSOLUTE
+    if isinstance(value, Operand):
+        return value.buffer.offset, value.buffer.space
+    if kind == "f32":
+        return struct.unpack("<i", struct.pack("<f", value))[0], Space.ABSOLUTE
+    return int(value), Space.ABSOLUTE

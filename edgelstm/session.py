@@ -1,0 +1,58 @@
+"""A Session binds a Program to memory: one arena, one argument table, one native call a run."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from edgelstm import native
+from edgelstm.memory import address, aligned_zeros
+from edgelstm.program.operands import Space
+from edgelstm.program.plan import Program
+
+SPARE_SESSIONS = 4  # idle sessions a program keeps for the next callers
+
+
+class Session:
+    """One arena and one table for one Program. Used by one thread at a time."""
+
+    def __init__(self, program: Program, state: np.ndarray | None = None) -> None:
+        self._arena = aligned_zeros((program.arena_nbytes,), np.uint8)
+        self._table = aligned_zeros(program.words.shape, np.int64)
+        self._program = program
+        self._state = state
+
+    def bind(self, ports: Sequence[np.ndarray]) -> None:
+        """Point the table at the memory of every input, then every output."""
+        bases = np.zeros(Space.PORTS + len(ports), np.int64)
+        bases[Space.TABLE] = address(self._table)
+        bases[Space.ARENA] = address(self._arena)
+        bases[Space.STATE] = 0 if self._state is None else address(self._state)
+        bases[Space.PORTS :] = [address(array) for array in ports]
+        np.add(self._program.words, bases[self._program.spaces], out=self._table)
+
+    def run(self) -> None:
+        """Compute the outputs from the inputs, in one native call."""
+        native.run_table(self._table)
+
+    def door(self) -> Callable[[], None]:
+        """A function of no argument that does what `run` does, as cheaply as Python can call it."""
+        return native.thunk(self._table)
+
+
+class SessionPool:
+    """Spare sessions of one Program, so that repeated runs allocate nothing but their outputs."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self._spare: deque[Session] = deque(maxlen=SPARE_SESSIONS)
+
+    def run(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> None:
+        """One stateless run over arrays that are C-contiguous and of the program's shapes."""
+        try:
+            session = self._spare.pop()
+        except IndexError:
+            session = Session(self.program)
+        session.bind([*inputs, *outputs])
+        session.run()
+        self._spare.append(session)
