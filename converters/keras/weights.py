@@ -13,7 +13,6 @@ from edgelstm_converters.keras.hdf5 import WeightFile
 _CELL = ("LSTM", "GRU", "SimpleRNN", "ConvLSTM1D", "CuDNNLSTM", "CuDNNGRU")
 _ATTENTION = ("query_dense", "key_dense", "value_dense", "output_dense")
 _STATISTICS = ("moving_mean", "moving_variance", "mean", "variance", "count")
-_SERIAL_GATES = {"LSTM": 12, "GRU": 9}
 
 
 def assign_weights(model: LayerSpec, container: Container) -> None:
@@ -75,9 +74,12 @@ def _frozen(leaf: LayerSpec, top: LayerSpec) -> list[bool]:
 
 
 def _recurrent(config: dict[str, Any]) -> list[str]:
-    if config.get("consume_less") in ("cpu", "mem"):
-        return ["gate"] * (_SERIAL_GATES["LSTM"] if "bias_initializer" in config else _SERIAL_GATES["GRU"])
     return ["kernel", "recurrent_kernel", *_bias(config)]
+
+
+def _gated(gates: int) -> Callable[[dict[str, Any]], list[str]]:
+    """Keras 1 stores a kernel, a recurrent kernel and a bias for each gate unless it was built for a GPU."""
+    return lambda config: ["gate"] * 3 * gates if config.get("consume_less") in ("cpu", "mem") else _recurrent(config)
 
 
 def _bias(config: dict[str, Any]) -> list[str]:
@@ -93,9 +95,9 @@ def _kernel(config: dict[str, Any]) -> list[str]:
 
 
 _VARIABLES: dict[str, Callable[[dict[str, Any]], list[str]]] = {
-    **dict.fromkeys(("LSTM", "GRU", "CuDNNLSTM", "CuDNNGRU", "LSTMCell", "GRUCell", "ConvLSTM1D"), _recurrent),
-    **dict.fromkeys(("SimpleRNN", "SimpleRNNCell"),
-                    lambda config: ["kernel", "recurrent_kernel", *_bias(config)]),
+    "LSTM": _gated(4),
+    "GRU": _gated(3),
+    **dict.fromkeys(("SimpleRNN", "SimpleRNNCell", "CuDNNLSTM", "CuDNNGRU", "LSTMCell", "GRUCell", "ConvLSTM1D"), _recurrent),
     **dict.fromkeys(("Dense", "Conv1D"), _kernel),
     "DepthwiseConv1D": _kernel,
     "SeparableConv1D": lambda config: ["depthwise_kernel", "pointwise_kernel", *_bias(config)],

@@ -58,15 +58,19 @@ class Scope:
 
 
 class Call:
-    """One ONNX node while its handler runs. Attributes that the handler does not read are refused afterwards."""
+    """One ONNX node while its handler runs. Attributes that the handler does not read are refused afterwards.
+
+    `inline(graph, values)` writes a subgraph in place; `parts` is how many elements of its sequence the model takes.
+    """
 
     def __init__(self, proto: Any, name: str, opset: int, scope: Scope, attributes: dict[str, Any],
-                 inline: Callable[[Any, Sequence[Any]], list[Any]]):
+                 inline: Callable[[Any, Sequence[Any]], list[Any]], parts: int | None = None):
         self.name = name
         self.op_type = proto.op_type
         self.opset = opset
         self.problems: list[str] = []
         self.inline = inline
+        self.parts = parts
         self._inputs = list(proto.input)
         self._outputs = list(proto.output)
         self._scope = scope

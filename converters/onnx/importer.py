@@ -6,16 +6,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edgelstm.builder import GraphBuilder
 from edgelstm.errors import FormatError, ShapeError, UnsupportedError
 from edgelstm.graph import Graph
-from edgelstm.passes.fuse_dense import fuse_dense
 from edgelstm_converters.onnx import registry
 from edgelstm_converters.onnx.call import BLOCKED, Blocked, Call, Refused, Scope
 from edgelstm_converters.onnx.model import Model, load
-from edgelstm_converters.onnx.order import sorted_nodes
+from edgelstm_converters.onnx.order import sequence_lengths, sorted_nodes
 from edgelstm_converters.onnx.ports import Ports
 from edgelstm_converters.onnx.states import pair_states
 from edgelstm_converters.onnx.symbols import Mismatch, with_unified_symbols
@@ -35,7 +32,7 @@ def read(source: Path, fix: Mapping[str, Any] | None = None, state: Mapping[str,
         import_module(f"edgelstm_converters.onnx.{name}")
     model = load(source)
     graph = with_unified_symbols(lambda unify: Importer(model, fix or {}, unify).graph())
-    return pair_states(fuse_dense(graph), state or {})
+    return pair_states(graph, state or {})
 
 
 class Importer:
@@ -47,6 +44,7 @@ class Importer:
         self._ports = Ports(model, self._builder, fix, unify)
         self._problems: list[str] = []
         self._active: list[tuple[str, str]] = []
+        self._parts = sequence_lengths(model)
         self._visited = 0
 
     def graph(self) -> Graph:
@@ -56,6 +54,8 @@ class Importer:
         self._ports.declare(scope)
         try:
             self._run(proto.graph, scope, self._model.opsets)
+        except Mismatch:
+            raise
         except FormatError as error:
             raise FormatError(f"{self._model.source}: {error}") from None
         if self._problems:
@@ -97,7 +97,7 @@ class Importer:
                                   f"(opset {opsets.get(domain, 'not imported')}) is not supported")
             return None
         call = Call(node, name, opsets.get(domain, 1), scope, self._attributes(node),
-                    lambda graph, values: self._inline(graph, values, scope, opsets))
+                    lambda graph, values: self._inline(graph, values, scope, opsets), self._parts.get(node.output[0]))
         outputs = self._handled(handler, call, where)
         self._problems += [f"{where}: {problem}" for problem in call.problems]
         return outputs
@@ -107,10 +107,10 @@ class Importer:
             result = handler(call)
         except (Refused, Blocked):
             return None
-        except Mismatch as error:
-            raise error
+        except Mismatch:
+            raise
         except ShapeError as error:
-            raise Mismatch(f"{where}: {error}", self._visited, self._ports.symbols_of(call)) from None
+            raise Mismatch(f"{self._model.source}: {where}: {error}", self._visited, self._ports.symbols_of(call)) from None
         except FormatError as error:
             raise FormatError(f"{where}: {error}") from None
         for attribute in call.unread:

@@ -1,10 +1,11 @@
-"""The nodes of an ONNX graph in an order in which they can run; some tools write them out of order."""
+"""What follows from the links of an ONNX graph: an order in which its nodes can run, and how long its sequences are."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from edgelstm.errors import FormatError
+from edgelstm_converters.onnx.model import Model
 
 
 def sorted_nodes(nodes: Sequence[Any], known: Any) -> list[Any]:
@@ -33,6 +34,20 @@ def sorted_nodes(nodes: Sequence[Any], known: Any) -> list[Any]:
         raise FormatError(f"node {stuck.name or stuck.op_type!r} is part of a cycle")
     _check_sources(nodes, made_by, known)
     return [nodes[i] for i in (range(len(nodes)) if _in_order(waits) else order)]
+
+
+def sequence_lengths(model: Model) -> dict[str, int]:
+    """How many elements of each sequence value are taken, one by one, at constant positions."""
+    graph = model.proto.graph
+    positions = {tensor.name: tensor for tensor in graph.initializer}
+    positions |= {node.output[0]: attribute.t for node in graph.node if node.op_type == "Constant"
+                  for attribute in node.attribute if attribute.name == "value"}
+    lengths: dict[str, int] = {}
+    for node in graph.node:
+        if node.op_type == "SequenceAt" and node.input[1] in positions:
+            position = int(model.array(positions[node.input[1]]).ravel()[0])
+            lengths[node.input[0]] = max(lengths.get(node.input[0], 0), position + 1)
+    return lengths
 
 
 def _in_order(waits: Sequence[set[int]]) -> bool:

@@ -48,15 +48,17 @@ class Ports:
             self._builder.output(port.name, scope.use(port.name))
 
     def symbols_of(self, call: Call) -> list[list[Axis]]:
-        """For each input of a node, the symbol or the fixed length of every axis."""
+        """For each input of a node, the symbol or the fixed length of every axis; for constant lists, their numbers."""
         by_length = {stand_in(i): symbol for i, symbol in enumerate(self._symbols)}
-        found = []
+        found: list[list[Axis]] = [[call.parts]] if call.parts else []
         for i in range(call.n_inputs):
             try:
                 value = call.raw(i) if call.has(i) else None
             except Blocked:
                 continue
-            if isinstance(value, str):
+            if isinstance(value, np.ndarray) and value.dtype.kind == "i" and value.ndim == 1:
+                found.append([int(n) if n > 0 else None for n in value])
+            elif isinstance(value, str):
                 shape = self._builder.fact(value).shape
                 found.append([by_length.get(n, self._builder.dim(value, axis)) for axis, n in enumerate(shape)])
         return found

@@ -1,6 +1,7 @@
-"""The non-linearities, written once over vectors of any width and shared by all kernels.
+"""The non-linearities, written once over vectors and shared by all kernels.
 
-They call no library. NaN in gives NaN out, infinities saturate. Errors are absolute in float32 unless said otherwise.
+They call no library. NaN in gives NaN out, infinities saturate. Errors are absolute unless said otherwise.
+A clamp is written max(low, min(high, x)): of two arguments min and max give the second where either is NaN.
 """
 
 from types import SimpleNamespace
@@ -8,17 +9,23 @@ from typing import Any
 
 
 def make(v: Any) -> SimpleNamespace:
-    """The formulas for one vector set, as functions of vectors that kernels can call."""
-    basic = _exponentials(v)
-    return SimpleNamespace(**basic, **_rationals(v))
+    """The formulas for one vector set, as functions of vectors that kernels can call; see ACTIVATIONS for meanings.
+
+    The ones that take parameters: hard_sigmoid(x, alpha, beta), elu(x, alpha), leaky_relu(x, alpha),
+    thresholded_relu(x, alpha), scaled_tanh(x, alpha, beta), affine(x, alpha, beta).
+    """
+    found = _exponential(v) | _logarithm(v) | _rational(v)
+    found |= _piecewise(v)
+    found |= _smooth(v, SimpleNamespace(**found)) | _gated(v, SimpleNamespace(**found))
+    return SimpleNamespace(**found)
 
 
-def _rationals(v: Any) -> dict[str, Any]:
+def _rational(v: Any) -> dict[str, Any]:
     fma, least, most = v.fma, v.min, v.max
 
     @v.inline
     def tanh(x):
-        """Within 1e-7: a rational function of degree 13 over 6 that is flat beyond 7.9."""
+        """Within 1e-7: a rational function of degree 13 over 6, flat from where it reaches 1."""
         x = most(-7.90531110763549805, least(7.90531110763549805, x))
         s = x * x
         p = fma(s, -2.76076847742355e-16, 2.00018790482477e-13)
@@ -37,16 +44,33 @@ def _rationals(v: Any) -> dict[str, Any]:
         """Within 1e-7."""
         return fma(tanh(x * 0.5), 0.5, 0.5)
 
-    return {"tanh": tanh, "sigmoid": sigmoid}
+    @v.inline
+    def erf(x):
+        """Within 3e-7: a rational function of degree 13 over 8."""
+        x = most(-4.0, least(4.0, x))
+        s = x * x
+        p = fma(s, -2.72614225801306e-10, 2.77068142495902e-08)
+        p = fma(s, p, -2.10102402082508e-06)
+        p = fma(s, p, -5.69250639462346e-05)
+        p = fma(s, p, -7.34990630326855e-04)
+        p = fma(s, p, -2.95459980854025e-03)
+        p = fma(s, p, -1.60960333262415e-02)
+        q = fma(s, -1.45660718464996e-05, -2.13374055278905e-04)
+        q = fma(s, q, -1.68282697438203e-03)
+        q = fma(s, q, -7.37332916720468e-03)
+        q = fma(s, q, -1.42647390514189e-02)
+        return x * p / q
+
+    return {"tanh": tanh, "sigmoid": sigmoid, "erf": erf}
 
 
-def _exponentials(v: Any) -> dict[str, Any]:
+def _exponential(v: Any) -> dict[str, Any]:
     fma, least, most, nearest, pow2 = v.fma, v.min, v.max, v.nearest, v.pow2
 
     @v.inline
     def exp(x):
-        """Within 2 units in the last place; infinity above 88.73, 0 below -104."""
-        x = most(-104.0, least(89.0, x))
+        """Within 2 units in the last place; infinite above 88.73, 0 below -104."""
+        x = most(-105.0, least(89.0, x))
         n = nearest(x * 1.44269504088896341)
         r = fma(n, -0.693359375, x)
         r = fma(n, 2.12194440e-4, r)
@@ -59,4 +83,141 @@ def _exponentials(v: Any) -> dict[str, Any]:
         half = nearest(n * 0.5)
         return p * pow2(half) * pow2(n - half)
 
-    return {"exp": exp}
+    return {"exp": exp, "exponential": exp}
+
+
+def _logarithm(v: Any) -> dict[str, Any]:
+    fma, select, less, exponent, mantissa = v.fma, v.select, v.less, v.exponent, v.mantissa
+
+    @v.inline
+    def log(x):
+        """Within 2 units in the last place; -infinity for 0 and denormals, NaN below 0."""
+        high = less(1.41421356237, mantissa(x))
+        m = select(high, mantissa(x) * 0.5, mantissa(x)) - 1.0
+        e = select(high, exponent(x) + 1.0, exponent(x))
+        p = fma(m, 7.0376836292e-2, -1.1514610310e-1)
+        p = fma(m, p, 1.1676998740e-1)
+        p = fma(m, p, -1.2420140846e-1)
+        p = fma(m, p, 1.4249322787e-1)
+        p = fma(m, p, -1.6668057665e-1)
+        p = fma(m, p, 2.0000714765e-1)
+        p = fma(m, p, -2.4999993993e-1)
+        p = fma(m, p, 3.3333331174e-1)
+        s = m * m
+        y = fma(e, -2.12194440e-4, m * s * p)
+        y = fma(s, -0.5, y)
+        y = fma(e, 0.693359375, m + y)
+        y = select(less(x, 1.17549435e-38), -float("inf"), y)
+        return select(less(x, 0.0), float("nan"), select(less(x, float("inf")), y, x))
+
+    return {"log": log}
+
+
+def _piecewise(v: Any) -> dict[str, Any]:
+    fma, least, most, select, less, less_equal, absolute = (
+        v.fma, v.min, v.max, v.select, v.less, v.less_equal, v.absolute,
+    )  # fmt: skip
+
+    @v.inline
+    def linear(x):
+        return x
+
+    @v.inline
+    def relu(x):
+        return most(0.0, x)
+
+    @v.inline
+    def relu6(x):
+        return most(0.0, least(6.0, x))
+
+    @v.inline
+    def leaky_relu(x, alpha):
+        return select(less(x, 0.0), x * alpha, x)
+
+    @v.inline
+    def thresholded_relu(x, alpha):
+        return select(less_equal(x, alpha), 0.0, x)
+
+    @v.inline
+    def affine(x, alpha, beta):
+        return fma(x, alpha, beta)
+
+    @v.inline
+    def hard_sigmoid(x, alpha, beta):
+        return most(0.0, least(1.0, fma(x, alpha, beta)))
+
+    @v.inline
+    def hard_silu(x):
+        x = most(-3.0, x)
+        return x * most(0.0, least(1.0, fma(x, 1.0 / 6.0, 0.5)))
+
+    @v.inline
+    def softsign(x):
+        x = most(-1e30, least(1e30, x))
+        return x / (absolute(x) + 1.0)
+
+    return {
+        "linear": linear, "relu": relu, "relu6": relu6, "leaky_relu": leaky_relu, "affine": affine,
+        "thresholded_relu": thresholded_relu, "hard_sigmoid": hard_sigmoid, "hard_silu": hard_silu,
+        "softsign": softsign,
+    }  # fmt: skip
+
+
+def _smooth(v: Any, basic: SimpleNamespace) -> dict[str, Any]:
+    exp, log, tanh = basic.exp, basic.log, basic.tanh
+    most, select, less, absolute = v.max, v.select, v.less, v.absolute
+
+    @v.inline
+    def softplus(x):
+        return most(0.0, x) + log(exp(-absolute(x)) + 1.0)
+
+    @v.inline
+    def log_sigmoid(x):
+        return -softplus(-x)
+
+    @v.inline
+    def elu(x, alpha):
+        return select(less(0.0, x), x, (exp(x) - 1.0) * alpha)
+
+    @v.inline
+    def selu(x):
+        return select(less(0.0, x), x, (exp(x) - 1.0) * 1.67326324) * 1.05070098
+
+    @v.inline
+    def scaled_tanh(x, alpha, beta):
+        return tanh(x * beta) * alpha
+
+    return {
+        "softplus": softplus, "log_sigmoid": log_sigmoid, "elu": elu, "selu": selu, "scaled_tanh": scaled_tanh,
+    }  # fmt: skip
+
+
+def _gated(v: Any, basic: SimpleNamespace) -> dict[str, Any]:
+    """The ones that multiply x by a factor which vanishes on the left, where x itself is held finite."""
+    exp, tanh, erf = basic.exp, basic.tanh, basic.erf
+    fma, least, most = v.fma, v.min, v.max
+
+    @v.inline
+    def silu(x):
+        x = most(-88.0, x)
+        return x / (exp(-x) + 1.0)
+
+    @v.inline
+    def mish(x):
+        x = most(-105.0, x)
+        e = exp(least(20.0, x))
+        n = e * (e + 2.0)
+        return x * (n / (n + 2.0))
+
+    @v.inline
+    def gelu(x):
+        x = most(-10.0, x)
+        return x * fma(erf(x * 0.70710678118654752), 0.5, 0.5)
+
+    @v.inline
+    def gelu_tanh(x):
+        x = most(-10.0, x)
+        inner = x * fma(least(1e10, x) * least(1e10, x), 0.0356774081363, 0.7978845608028654)
+        return x * fma(tanh(inner), 0.5, 0.5)
+
+    return {"silu": silu, "mish": mish, "gelu": gelu, "gelu_tanh": gelu_tanh}

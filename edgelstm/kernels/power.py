@@ -5,8 +5,13 @@ from typing import Any
 
 Formula = Callable[..., Any]
 
-LOG_SERIES = 12  # terms of atanh's series: below 1e-16 of its first term for |t| < 0.172
-EXP_SERIES = 13  # terms of exp's series: below 1e-16 for |x| < 0.35
+LN2 = 0.6931471805599453
+SQRT2 = 1.4142135623730951
+LOG_TERMS = 11  # of the series of atanh, enough for float64 where |t| < 0.172
+EXP_TERMS = 13  # of the series of exp, enough for float64 where |x| < 0.35
+FINITE = 4e38  # above every finite float32
+COUNTABLE = 2.0**51  # from here on a float64 is taken to have no fraction
+ROUNDING = 1.5 * 2.0**52  # adding it leaves no fraction bits
 
 
 def integer_power(v: Any) -> Formula:
@@ -14,7 +19,7 @@ def integer_power(v: Any) -> Formula:
 
     def power(a, b):
         if b < 0:
-            if a == 1 or (a == -1 and b % 2 == 0):
+            if a == 1 or (a == -1 and b & 1 == 0):
                 return 1
             return -1 if a == -1 else 0
         y = 1
@@ -30,7 +35,7 @@ def integer_power(v: Any) -> Formula:
 
 def remainder(v: Any) -> Formula:
     """C's fmod: a - b * trunc(a / b), with the sign of a. Exact while |a / b| < 2 ** 29."""
-    truncated = v.inline(_remainder64)
+    truncated = remainder64(v)
 
     def fmod(a, b):
         return truncated(a * 1.0, b * 1.0)
@@ -40,72 +45,101 @@ def remainder(v: Any) -> Formula:
 
 def modulo(v: Any) -> Formula:
     """a - b * floor(a / b), with the sign of b. Exact while |a / b| < 2 ** 29."""
-    truncated = v.inline(_remainder64)
+    truncated = remainder64(v)
 
     def mod(a, b):
         r = truncated(a * 1.0, b * 1.0)
-        if r != 0.0 and (r < 0.0) != (b < 0.0):
-            r += b * 1.0
-        return r
+        return r + b if r != 0.0 and (r < 0.0) != (b < 0.0) else r
 
     return mod
 
 
-def _remainder64(a, b):
-    if not abs(a) < 4e38 or b == 0.0 or b != b:
-        return a * 0.0 / 0.0
-    quotient = a / b
-    if abs(quotient) < 1.0:
-        return a
-    if not abs(quotient) < 9e15:
-        return a * 0.0
-    return a - (quotient // 1.0 if quotient > 0.0 else -(-quotient // 1.0)) * b
-
-
 def float_power(v: Any) -> Formula:
-    """a ** b with the special cases of C's pow; an exact result rounded once, 2 ** (b log2 |a|)."""
-    log2, exp2 = v.outline(_log2), v.outline(_exp2)
-    whole = v.inline(_is_whole)
+    """a ** b with the special cases of C's pow: 2 ** (b log2 |a|), rounded once."""
+    log2, exp2, is_whole = v.outline(_log2), v.outline(_exp2), v.inline(_is_whole)
 
     def power(a, b):
         if b == 0.0 or a == 1.0:
             return 1.0
         if a != a or b != b:
             return a * 1.0 + b
-        magnitude = abs(a * 1.0)
-        odd = whole(b * 0.5 + 0.5) and whole(b * 1.0)
-        if a < 0.0 and not whole(b * 1.0) and magnitude < 4e38:
-            return a * 0.0 / 0.0
+        magnitude = a * 1.0 if a >= 0.0 else a * -1.0
+        whole = is_whole(b * 1.0)
+        if a < 0.0 and not whole and magnitude < FINITE:
+            return (a - a) / 0.0
         if magnitude == 1.0:
             y = 1.0
-        elif magnitude == 0.0 or magnitude > 4e38:
+        elif magnitude == 0.0 or magnitude > FINITE:
             y = 0.0 if (magnitude == 0.0) == (b > 0.0) else 1e300
         else:
             y = exp2(b * log2(magnitude))
         negative = a < 0.0 or (magnitude == 0.0 and 1.0 / a < 0.0)
-        return -y if odd and negative else y
+        return -y if negative and whole and not is_whole(b * 0.5) else y
 
     return power
 
 
+def remainder64(v: Any) -> Formula:
+    """fmod of float64 numbers."""
+
+    def fmod(a, b):
+        dividend, divisor = (a if a >= 0.0 else -a), (b if b >= 0.0 else -b)
+        if not dividend < FINITE or not divisor > 0.0:
+            return (a - a) / 0.0
+        quotient = dividend / divisor
+        if quotient < 1.0:
+            return a
+        if quotient >= COUNTABLE:
+            return 0.0
+        whole = quotient + ROUNDING - ROUNDING
+        r = dividend - (whole - 1.0 if whole > quotient else whole) * divisor
+        return r if a >= 0.0 else -r
+
+    return v.inline(fmod)
+
+
 def _is_whole(x):
-    """Whether a float64 has no fraction."""
-    return abs(x) >= 1e15 or x // 1.0 == x
+    """Whether a number has no fraction."""
+    return x >= COUNTABLE or x <= -COUNTABLE or x + ROUNDING - ROUNDING == x
 
 
 def _log2(x):
-    """log2 of a positive finite float64 that a float32 can hold: the exponent, and the series of atanh for the mantissa."""
+    """log2 of a positive number that a float32 can hold: its exponent, and 2 atanh((m - 1) / (m + 1)) for the mantissa."""
     exponent = 0.0
-    step, factor = 128.0, 3.402823669209385e38
-    while step >= 1.0:
-        if x >= factor:
-            x /= factor
-            exponent += step
-        if x * factor < 1.5:
-            x *= factor
-            exponent -= step
-        step *= 0.5
-        factor = _ROOTS_NEXT(factor)
-    return exponent + x
+    while x >= 16.0:
+        x *= 0.0625
+        exponent += 4.0
+    while x < 1.0:
+        x *= 16.0
+        exponent -= 4.0
+    while x >= SQRT2:
+        x *= 0.5
+        exponent += 1.0
+    t = (x - 1.0) / (x + 1.0)
+    series = 0.0
+    for k in range(LOG_TERMS, -1, -1):
+        series = series * t * t + 1.0 / (2 * k + 1)
+    return exponent + 2.0 / LN2 * t * series
 
 
+def _exp2(x):
+    """2 ** x, within 1e60 and its reciprocal, beyond which no float32 lies."""
+    x = 200.0 if x > 200.0 else -200.0 if x < -200.0 else x
+    n = x + ROUNDING - ROUNDING
+    fraction = (x - n) * LN2
+    y = 1.0
+    for k in range(EXP_TERMS, 0, -1):
+        y = 1.0 + y * fraction / k
+    while n >= 16.0:
+        y *= 65536.0
+        n -= 16.0
+    while n <= -16.0:
+        y /= 65536.0
+        n += 16.0
+    while n >= 1.0:
+        y *= 2.0
+        n -= 1.0
+    while n <= -1.0:
+        y *= 0.5
+        n += 1.0
+    return y

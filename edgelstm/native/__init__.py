@@ -1,1 +1,6 @@
 """From a declared kernel to an address that can be called: front end, optimiser, object cache, loader."""
+
+from edgelstm.native.loader import link, run_table, thunk
+from edgelstm.native.target import Target, host
+
+__all__ = ["Target", "host", "link", "run_table", "thunk"]

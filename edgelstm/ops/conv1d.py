@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from edgelstm.errors import ShapeError
+from edgelstm.errors import ShapeError, UnsupportedError
+from edgelstm.ops.dense import panel_vectors
 from edgelstm.ops.op import Attr, Case, Fact, NeedsFuture, Op, StateSlot, carries_time
+from edgelstm.ops.strided import copy, fill
 from edgelstm.ops.window import Window, window_of
 
 _PADDINGS = ("valid", "same", "causal", "explicit")
@@ -22,6 +24,7 @@ class Conv1d(Op):
 
     name = "conv1d"
     inputs = ("x", "W", "b?")
+    parameters = ("W", "b")
     attrs = {"stride": Attr("int", 1), "dilation": Attr("int", 1), "groups": Attr("int", 1),
              "padding": Attr("str", "valid", _PADDINGS), "pads": Attr("ints", (0, 0))}
 
@@ -61,18 +64,34 @@ class Conv1d(Op):
             raise NeedsFuture("it combines values of different time steps")
         if not carries_time(x, 1, time):
             return {}
+        past = (W.shape[0] - 1) * attrs["dilation"]
         if attrs["stride"] != 1:
             raise NeedsFuture(f"it has stride {attrs['stride']} over time, so it gives no output at most steps")
-        window, past = _window(attrs, x.shape[1], W.shape[0]), (W.shape[0] - 1) * attrs["dilation"]
-        if (window.left, window.right) != (past, 0):
+        slots = self.slots(attrs, ins)
+        if past and not slots:
             raise NeedsFuture(f"its padding is {attrs['padding']!r} over time; only causal padding gives one output for "
                               "every step without looking ahead")
-        return self.slots(attrs, ins)
+        return slots
 
     def slots(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> dict[str, StateSlot]:
         x, W = ins[:2]
-        past = (W.shape[0] - 1) * attrs["dilation"]
-        return {"past": StateSlot((x.shape[0], past, x.shape[2]))} if past else {}
+        past, (left, right) = (W.shape[0] - 1) * attrs["dilation"], attrs["pads"]
+        causal = attrs["padding"] == "causal" or (attrs["padding"] == "explicit" and (left, right) == (past, 0))
+        return {"past": StateSlot((x.shape[0], past, x.shape[2]))} if past and causal and attrs["stride"] == 1 else {}
+
+    def lower(self, low: Any, attrs: Mapping[str, Any], ins: Sequence[Any], outs: Sequence[Any]) -> None:
+        (x, W, b), y = ins, outs[0]
+        if W.value is None or (b is not None and b.value is None):
+            raise UnsupportedError("a convolution whose weights are computed from an input")
+        if 0 in y.shape:
+            return
+        x = _padded(low, x, _window(attrs, x.shape[1], W.shape[0]))
+        channels, tap = x.shape[2], x.shape[2] * attrs["dilation"]
+        sizes = {"batch": x.shape[0], "count": y.shape[1], "x_batch": x.shape[1] * channels, "x_row": attrs["stride"] * channels}
+        if attrs["groups"] == channels == W.shape[2]:
+            _depthwise(low, x, W, b, y, {**sizes, "taps": W.shape[0], "x_tap": tap})
+        else:
+            _groups(low, x, (W, b), y, attrs["groups"], {**sizes, "taps": W.shape[0], "x_tap": tap})
 
     def cases(self) -> Iterable[Case]:
         rng = np.random.default_rng(3)
@@ -92,6 +111,48 @@ class Conv1d(Op):
             scale = np.sqrt(W[0] * W[1])
             yield Case(name, [rng.standard_normal(x).astype(np.float32), (rng.standard_normal(W) / scale).astype(np.float32),
                               None if name == "valid" else b], attrs, atol=1e-5)
+
+
+def _padded(low: Any, x: Any, window: Window) -> Any:
+    """x with its left context and padding around it; in a stream the context is the past, which is moved on."""
+    past = low.state("past")
+    batch, steps, channels = x.shape
+    if not window.left + window.right:
+        return x
+    padded = low.scratch((batch, window.left + steps + window.right, channels))
+    row, wide = steps * channels, padded.shape[1] * channels
+    context = window.left * channels
+    if past is None:
+        fill(low, padded, 0.0)
+    else:
+        copy(low, past, padded, (batch, context), (context, 1), (wide, 1))
+    copy(low, x, padded, (batch, row), (row, 1), (wide, 1), 0, context)
+    if past is not None:
+        copy(low, padded, past, (batch, context), (wide, 1), (context, 1), row)
+    return padded
+
+
+def _depthwise(low: Any, x: Any, W: Any, b: Any, y: Any, sizes: dict[str, int]) -> None:
+    """One filter for each channel."""
+    weights = low.constant("W", lambda: np.ascontiguousarray(W.value[:, 0]))
+    bias = None if b is None else low.constant("b", lambda: b.value)
+    low.call("depthwise", x=x, w=weights, bias=bias, y=y, channels=y.shape[2], **sizes)
+
+
+def _groups(low: Any, x: Any, weights: tuple[Any, Any], y: Any, groups: int, sizes: dict[str, int]) -> None:
+    """One product over taps and channels for each group; without gaps between the taps they are one long row."""
+    W, b = weights
+    taps, n_in, filters = W.shape
+    n_out = filters // groups
+    vectors = panel_vectors(n_out, low.lanes)
+    if sizes["x_tap"] == n_in:
+        sizes, n_in = {**sizes, "taps": 1, "x_tap": 0}, n_in * taps
+    for g in range(groups):
+        part = slice(g * n_out, (g + 1) * n_out)
+        panels = low.panels(f"W{g}", W.value[:, :, part].reshape(-1, n_out), 1, vectors)
+        bias = None if b is None else low.panels(f"b{g}", b.value[None, part], 1, vectors)
+        low.call(f"conv{vectors}", x=x, w=panels, bias=bias, y=y, n_in=n_in, n_out=n_out, x_start=g * W.shape[1],
+                 y_start=g * n_out, y_row=filters, **sizes)
 
 
 def _window(attrs: Mapping[str, Any], steps: int, taps: int) -> Window:

@@ -14,6 +14,7 @@ class Dense(Op):
 
     name = "dense"
     inputs = ("x", "W", "b?")
+    parameters = ("W", "b")
 
     def infer(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> list[Fact]:
         x, W, b = ins

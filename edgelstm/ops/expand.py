@@ -18,6 +18,7 @@ class Expand(Op):
 
     name = "expand"
     inputs = ("x", "shape")
+    parameters = ("shape",)
 
     def infer(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> list[Fact]:
         return [Fact(_broadcast(ins[0].shape, known_ints(ins[1], "shape")), ins[0].dtype)]
@@ -49,7 +50,7 @@ class Expand(Op):
         x = np.arange(5 * 33, dtype=np.float32).reshape(5, 1, 33)
         for name, shape in {"middle": [5, 17, 33], "front": [3, 1, 1, 1], "nothing": [1], "empty": [5, 0, 33]}.items():
             yield Case(name, [x, np.array(shape, np.int64)])
-        yield Case("scalar", [np.float32(3), np.array([2, 17], np.int64)])
+        yield Case("scalar", [np.array(3, np.float32), np.array([2, 17], np.int64)])
         yield Case("int64", [np.arange(5).reshape(5, 1), np.array([5, 65], np.int64)])
         yield Case("bool", [x[:, 0] > 9, np.array([3, 1, 1], np.int64)])
 
@@ -59,6 +60,7 @@ class Tile(Op):
 
     name = "tile"
     inputs = ("x", "repeats")
+    parameters = ("repeats",)
 
     def infer(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> list[Fact]:
         repeats = known_ints(ins[1], "repeats")

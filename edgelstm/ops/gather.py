@@ -7,10 +7,9 @@ import numpy as np
 
 from edgelstm.errors import ShapeError
 from edgelstm.ops.op import Attr, Case, Fact, NeedsFuture, Op, StateSlot, carries_time, normal_axis
-from edgelstm.ops.strided import copy, dense_strides, fill
+from edgelstm.ops.strided import WIDTH, copy, fill
 
 _CLAMP = {"int64": "clamp_i64", "int32": "clamp_i32", "float32": "clamp_f32"}
-_WIDTH = {"float32": 4, "int64": 8, "int32": 4, "uint8": 1, "bool": 1}
 
 
 class Gather(Op):
@@ -65,7 +64,7 @@ class Gather(Op):
             copy(low, x, y, (outer, count, inner), (n * inner, step * inner, 1), (count * inner, inner, 1), start * inner)
             return
         rows = clamped_indices(low, indices, n, wrap=n)
-        low.call(f"gather{_WIDTH[x.dtype]}", x=x, indices=rows, y=y, outer=outer, n=n, count=count, inner=inner)
+        _gather(low, x, rows, y, (outer, n, count, inner))
 
     def cases(self) -> Iterable[Case]:
         x = np.arange(3 * 17 * 33, dtype=np.float32).reshape(3, 17, 33)
@@ -110,7 +109,7 @@ class Embedding(Op):
         if not count * width:
             return
         rows = clamped_indices(low, indices, n, wrap=0)
-        low.call(f"gather{_WIDTH[table.dtype]}", x=table, indices=rows, y=outs[0], outer=1, n=n, count=count, inner=width)
+        _gather(low, table, rows, outs[0], (1, n, count, width))
 
     def cases(self) -> Iterable[Case]:
         rng = np.random.default_rng(5)
@@ -173,6 +172,14 @@ def clamped_indices(low: Any, indices: Any, n: int, wrap: int, outside: int = 0)
     rows = low.scratch((count,), "int64")
     low.call(_CLAMP[indices.dtype], x=indices, y=rows, count=count, wrap=wrap, low=-outside, high=n - 1 + outside)
     return rows
+
+
+def _gather(low: Any, x: Any, rows: Any, y: Any, sizes: tuple[int, int, int, int]) -> None:
+    """Append the call for x (outer, n, inner) and y (outer, count, inner); `sizes` are (outer, n, count, inner)."""
+    outer, n, count, inner = sizes
+    octets = inner * WIDTH[x.dtype]
+    kernel, inner = ("gather1", octets) if octets % 4 else ("gather4", octets // 4)
+    low.call(kernel, x=x, indices=rows, y=y, outer=outer, n=n, count=count, inner=inner)
 
 
 def _check_indices(indices: Fact, dtypes: tuple[str, ...]) -> None:

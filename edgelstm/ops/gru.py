@@ -25,6 +25,7 @@ class GRU(Recurrent):
     gates = 3
     carried = ("h",)
     inputs = ("x", "W", "R", "b?", "rb?", "h0?", "mask?")
+    parameters = ("W", "R", "b", "rb")
     outputs = ("y?", "h?")
     attrs = COMMON_ATTRS | {"recurrent_activation": Attr("activation", "sigmoid"), "reset_after": Attr("bool", True)}
 

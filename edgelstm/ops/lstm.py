@@ -26,6 +26,7 @@ class LSTM(Recurrent):
     gates = 4
     carried = ("h", "c")
     inputs = ("x", "W", "R", "b?", "h0?", "c0?", "mask?", "peephole?")
+    parameters = ("W", "R", "b", "peephole")
     outputs = ("y?", "h?", "c?")
     attrs = COMMON_ATTRS | {
         "recurrent_activation": Attr("activation", "sigmoid"),

@@ -105,7 +105,11 @@ class Lowering(Protocol):
 
 
 class Op:
-    """Base of every op. A trailing `?` marks an input or output that may be absent, a trailing `*` any number of inputs."""
+    """Base of every op.
+
+    A trailing `?` marks an input or output that may be absent, a trailing `*` any number of inputs. `parameters` names the
+    inputs that must be known before anything runs (weights, target shapes).
+    """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
@@ -113,6 +117,7 @@ class Op:
     outputs: ClassVar[tuple[str, ...]] = ("y",)
     attrs: ClassVar[Mapping[str, Attr]] = {}
     foldable: ClassVar[bool] = True
+    parameters: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> list[Fact]:
         """Facts of the outputs. Raises ShapeError where the inputs do not fit together."""

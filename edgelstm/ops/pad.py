@@ -21,6 +21,7 @@ class Pad(Op):
 
     name = "pad"
     inputs = ("x", "pads", "value?")
+    parameters = ("pads", "value")
     attrs = {"mode": Attr("str", "constant", _MODES)}
 
     def infer(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> list[Fact]:
@@ -68,16 +69,16 @@ class Pad(Op):
     def cases(self) -> Iterable[Case]:
         x = np.arange(3 * 17 * 5, dtype=np.float32).reshape(3, 17, 5)
         left, around, crop = [0, 4, 0, 0, 0, 0], [1, 2, 3, 2, 1, 4], [0, -2, 1, -1, 0, -3]
-        yield Case("causal", [x, np.array(left), np.float32(-1.5)])
-        yield Case("around", [x, np.array(around)])
-        yield Case("crop", [x, np.array(crop), np.float32(7)])
-        yield Case("edge", [x, np.array(around)], {"mode": "edge"})
-        yield Case("reflect", [x, np.array(around)], {"mode": "reflect"})
-        yield Case("cropped reflect", [x, np.array(crop)], {"mode": "reflect"})
-        yield Case("nothing", [x, np.zeros(6, np.int64)])
-        yield Case("from empty", [x[:, :0], np.array(left)])
+        yield Case("causal", [x, np.array(left), np.array(-1.5, np.float32)])
+        yield Case("around", [x, np.array(around), None])
+        yield Case("crop", [x, np.array(crop), np.array(7, np.float32)])
+        yield Case("edge", [x, np.array(around), None], {"mode": "edge"})
+        yield Case("reflect", [x, np.array(around), None], {"mode": "reflect"})
+        yield Case("cropped reflect", [x, np.array(crop), None], {"mode": "reflect"})
+        yield Case("nothing", [x, np.zeros(6, np.int64), None])
+        yield Case("from empty", [x[:, :0], np.array(left), None])
         yield Case("int64", [np.arange(4), np.array([1, 2]), np.array(9)])
-        yield Case("bool", [x[0] > 3, np.array([0, 1, 2, 0])])
+        yield Case("bool", [x[0] > 3, np.array([0, 1, 2, 0]), None])
 
 
 def _borders(rank: int, pads: Sequence[int]) -> list[tuple[int, int]]:

@@ -23,12 +23,13 @@ class _SameElements(Op):
 class Reshape(_SameElements):
     """x under a known shape; 0 keeps the input's length (unless `allowzero`), one -1 takes what is left.
 
-    Streams where elements keep their order within a step: time stays an axis of its own, or is the innermost part of an
-    axis that it shares with the batch.
+    Streams where elements keep their order within a step: time stays an axis of its own, or shares one with the batch as its
+    innermost or outermost part.
     """
 
     name = "reshape"
     inputs = ("x", "shape")
+    parameters = ("shape",)
     attrs = {"allowzero": Attr("bool", False)}
 
     def infer(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> list[Fact]:
@@ -41,7 +42,8 @@ class Reshape(_SameElements):
 
     def stream(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None], outs: Sequence[Fact],
                time: int) -> dict[str, StateSlot]:
-        if _step_sizes(ins[0], time) != _step_sizes(outs[0], time):
+        before, after = _step_sizes(ins[0], time), _step_sizes(outs[0], time)
+        if len(before) != len(after) or any(a.isdisjoint(b) for a, b in zip(before, after, strict=True)):
             raise NeedsFuture(f"it reshapes {_text(ins[0], time)} to {_text(outs[0], time)}, which mixes time with other axes")
         return {}
 
@@ -102,7 +104,7 @@ class Unsqueeze(_SameElements):
     def cases(self) -> Iterable[Case]:
         x = np.arange(15, dtype=np.float32).reshape(3, 5)
         return [Case("front", [x], {"axes": (0,)}), Case("mixed", [x], {"axes": (-1, 1)}),
-                Case("scalar", [np.float32(2)], {"axes": (0,)})]
+                Case("scalar", [np.array(2, np.float32)], {"axes": (0,)})]
 
 
 def _resolved(shape: Sequence[int], wanted: Sequence[int], allowzero: bool) -> tuple[int, ...]:
@@ -118,9 +120,16 @@ def _resolved(shape: Sequence[int], wanted: Sequence[int], allowzero: bool) -> t
     return tuple((total // rest if rest else 0) if n == -1 else n for n in dims)
 
 
-def _step_sizes(fact: Fact, time: int) -> list[int]:
-    """For every axis that carries time, the number of elements between one of its positions and the next."""
-    return [int(np.prod(fact.shape[axis + 1:], dtype=np.int64)) for axis in time_axes(fact, time)]
+def _step_sizes(fact: Fact, time: int) -> list[set[int]]:
+    """For every axis that carries time, how many elements may lie between one time step and the next.
+
+    Where time shares an axis, it may be the innermost part of it or, except on the last axis, the outermost.
+    """
+    sizes = []
+    for axis in time_axes(fact, time):
+        inner = int(np.prod(fact.shape[axis + 1:], dtype=np.int64))
+        sizes.append({inner, inner * fact.shape[axis] // time} if inner > 1 else {inner})
+    return sizes
 
 
 def _text(fact: Fact, time: int) -> str:

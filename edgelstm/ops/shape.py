@@ -32,7 +32,7 @@ class Shape(Op):
 
     def cases(self) -> Iterable[Case]:
         x = np.zeros((2, 5, 3), np.float32)
-        return [Case("all", [x]), Case("part", [x], {"start": -2, "end": 2}), Case("scalar", [np.float32(1)])]
+        return [Case("all", [x]), Case("part", [x], {"start": -2, "end": 2}), Case("scalar", [np.array(1, np.float32)])]
 
 
 class Size(Op):
@@ -64,6 +64,7 @@ class ConstantOfShape(Op):
 
     name = "constant_of_shape"
     inputs = ("shape",)
+    parameters = ("shape",)
     attrs = {"value": Attr("float", 0.0), "dtype": Attr("str", "float32", DTYPES)}
 
     def infer(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> list[Fact]:
@@ -94,6 +95,7 @@ class Range(Op):
 
     name = "range"
     inputs = ("start", "limit", "delta")
+    parameters = ("start", "limit", "delta")
 
     def infer(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> list[Fact]:
         if len({fact.dtype for fact in ins}) > 1:

@@ -18,6 +18,7 @@ class SimpleRNN(Recurrent):
     gates = 1
     carried = ("h",)
     inputs = ("x", "W", "R", "b?", "h0?", "mask?")
+    parameters = ("W", "R", "b")
     outputs = ("y?", "h?")
     attrs = COMMON_ATTRS
 

@@ -19,6 +19,7 @@ class Slice(Op):
 
     name = "slice"
     inputs = ("x", "starts", "ends", "axes?", "steps?")
+    parameters = ("starts", "ends", "axes", "steps")
 
     def infer(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> list[Fact]:
         cuts = _fact_cuts(ins)
@@ -63,7 +64,7 @@ class Slice(Op):
                 "empty": ([9], [4], [1], None), "one": ([2, 3, 4], [3, 4, 5], None, None)}
         for name, numbers in rows.items():
             yield Case(name, [x, *(None if n is None else np.array(n, np.int64) for n in numbers)])
-        yield Case("int64", [np.arange(9), np.array([2]), np.array([-2])])
+        yield Case("int64", [np.arange(9), np.array([2]), np.array([-2]), None, None])
         yield Case("bool", [x[0] > 40, np.array([1]), np.array([7]), np.array([1]), np.array([2])])
 
 

@@ -1,15 +1,12 @@
 """Lowering shared by the ops that only move elements: one strided copy, and a fill."""
 
-import struct
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 MAX_AXES = 6
-_WIDTH = {"float32": 4, "int64": 8, "int32": 4, "uint8": 1, "bool": 1}
-_FORMAT = {"float32": "<f", "int64": "<q", "int32": "<i", "uint8": "<B", "bool": "<?"}
-_PATTERN = {4: "<i", 8: "<q", 1: "<B"}
+WIDTH = {"float32": 4, "int64": 8, "int32": 4, "uint8": 1, "bool": 1}  # bytes of an element
 
 
 def dense_strides(shape: Sequence[int]) -> list[int]:
@@ -20,17 +17,30 @@ def dense_strides(shape: Sequence[int]) -> list[int]:
 def copy(low: Any, x: Any, y: Any, dims: Sequence[int], x_strides: Sequence[int], y_strides: Sequence[int],
          x_start: int = 0, y_start: int = 0) -> None:
     """Append calls that copy the box `dims` from x to y; strides and starts count elements and may be 0 or negative."""
+    width = WIDTH[y.dtype]
+    if width == 8:
+        dims, x_start, y_start = (*dims, 2), 2 * x_start, 2 * y_start
+        x_strides, y_strides = ([*(2 * n for n in strides), 1] for strides in (x_strides, y_strides))
     axes = collapsed(dims, x_strides, y_strides)
     if axes is None:
         return
+    if width == 1 and axes and axes[-1][1:] == (1, 1) and not any(
+            n % 4 for n in (x_start, y_start, axes[-1][0], *(n for axis in axes[:-1] for n in axis[1:]))):
+        width, x_start, y_start = 4, x_start // 4, y_start // 4
+        axes = [(n, xs // 4, ys // 4) for n, xs, ys in axes[:-1]] + [(axes[-1][0] // 4, 1, 1)]
+    _calls(low, f"copy{min(width, 4)}", x, y, axes, x_start, y_start)
+
+
+def _calls(low: Any, kernel: str, x: Any, y: Any, axes: list[tuple[int, int, int]], x_start: int, y_start: int) -> None:
+    """Append one call, or one for each position of the axes that are too many."""
     if len(axes) > MAX_AXES:
-        (count, x_stride, y_stride), inner = axes[0], list(zip(*axes[1:], strict=True))
+        count, x_stride, y_stride = axes[0]
         for i in range(count):
-            copy(low, x, y, *inner, x_start + i * x_stride, y_start + i * y_stride)
+            _calls(low, kernel, x, y, axes[1:], x_start + i * x_stride, y_start + i * y_stride)
         return
     axes = [(1, 0, 0)] * (MAX_AXES - len(axes)) + axes
     numbers = {f"{role}{i}": axis[k] for k, role in enumerate(("n", "xs", "ys")) for i, axis in enumerate(axes)}
-    low.call(f"copy{_WIDTH[y.dtype]}", x=x, y=y, x_start=x_start, y_start=y_start, **numbers)
+    low.call(kernel, x=x, y=y, x_start=x_start, y_start=y_start, **numbers)
 
 
 def collapsed(dims: Sequence[int], x_strides: Sequence[int],
@@ -50,9 +60,8 @@ def collapsed(dims: Sequence[int], x_strides: Sequence[int],
 
 def fill(low: Any, y: Any, value: float) -> None:
     """Append a call that writes one value to every element of y."""
-    width = _WIDTH[y.dtype]
-    number = value if y.dtype == "float32" else bool(value) if y.dtype == "bool" else int(value)
-    pattern = struct.unpack(_PATTERN[width], struct.pack(_FORMAT[y.dtype], number))[0]
     count = int(np.prod(y.shape, dtype=np.int64))
+    dtype = "uint8" if y.dtype == "bool" else y.dtype
+    number = value if dtype == "float32" else int(bool(value) if y.dtype == "bool" else value)
     if count:
-        low.call(f"fill{width}", y=y, n=count, value=pattern)
+        low.call(f"fill_{dtype}", y=y, n=count, value=number)

@@ -12,12 +12,11 @@ from edgelstm.errors import UnsupportedError
 from edgelstm.facts import infer
 from edgelstm.graph import Graph, Node
 from edgelstm.memory import round_up
+from edgelstm.ops import strided
 from edgelstm.ops.op import Fact, StateSlot
 from edgelstm.program import arena
 from edgelstm.program.lowering import PackedWeights, PlanLowering
 from edgelstm.program.operands import Buffer, Operand, Space
-
-COPIES = {1: "copy1", 4: "copy4", 8: "copy8"}
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,7 @@ def _feed_back(low: PlanLowering, graph: Graph, values: Mapping[str, Operand], f
 
 
 def _copy(low: PlanLowering, source: Operand, target: Operand) -> None:
-    low.call(COPIES[np.dtype(source.dtype).itemsize], **kernels.dense_copy(source, target))
+    strided.copy(low, source, target, (source.size,), (1,), (1,))
 
 
 def _buffers(low: PlanLowering) -> list[Buffer]:

@@ -8,18 +8,22 @@ import argparse
 import csv
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
+import jax
+import jax.numpy as jnp
 import keras
 import numpy as np
 import onnx
 import onnxruntime
 from export_onnx import onnx_forecaster
 from forecast import EVALUATION_START, HERE, SERIES, Series, first_step, input_frames, read_series
+
+Arrays = list[jax.Array]
 
 SEED = 1
 VALIDATION_START = date(1988, 1, 1)
@@ -54,11 +58,34 @@ def build_model() -> keras.Model:
     return keras.Model(frames, keras.layers.Dense(1, name="change")(hidden), name="co2_forecast")
 
 
-def reset_states(model: keras.Model) -> None:
-    """Sets the state of every recurrent layer to zero."""
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.RNN):
-            layer.reset_state()
+def state_variables(model: keras.Model) -> list[keras.Variable]:
+    """The states of all recurrent layers, which Keras leaves out of the variables of the model."""
+    return [state for layer in model.layers if isinstance(layer, keras.layers.RNN) for state in layer.states]
+
+
+def zero_states(model: keras.Model) -> Arrays:
+    """States to start from."""
+    return [jnp.zeros(state.shape) for state in state_variables(model)]
+
+
+def stateful_function(model: keras.Model) -> Callable[[Arrays, Arrays, jax.Array], tuple[jax.Array, Arrays]]:
+    """The model as a pure function: weights, states and frames (steps, 3) to outputs (steps, 1) and new states.
+
+    On JAX, `fit` and `predict` silently start every batch from the same state, so the states are carried here.
+    """
+
+    def apply(weights: Arrays, states: Arrays, frames: jax.Array) -> tuple[jax.Array, Arrays]:
+        variables = [*model.trainable_variables, *state_variables(model)]
+        with keras.StatelessScope(state_mapping=zip(variables, [*weights, *states], strict=True)) as scope:
+            outputs = model(frames[None])[0]
+        return outputs, [scope.get_current_value(state) for state in state_variables(model)]
+
+    return jax.jit(apply)
+
+
+def weighted_error(outputs: jax.Array, targets: jax.Array, weights: jax.Array) -> jax.Array:
+    """The mean square error of the steps that count."""
+    return jnp.average(jnp.square(outputs - targets)[:, 0], weights=weights)
 
 
 def targets_and_weights(series: Series, scale: float) -> tuple[np.ndarray, np.ndarray]:
@@ -68,37 +95,57 @@ def targets_and_weights(series: Series, scale: float) -> tuple[np.ndarray, np.nd
     return targets.astype(np.float32), weights.astype(np.float32)
 
 
-def weighted_error(model: keras.Model, frames: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> float:
-    """The mean square error of a model that streams all frames from a zero state; weights select what counts."""
-    reset_states(model)
-    outputs = model.predict(frames[None], batch_size=1, verbose=0)[0]
-    return float(np.average(np.square(outputs - targets)[:, 0], weights=weights))
+def training_step(apply: Callable, optimizer: keras.optimizers.Optimizer) -> Callable:
+    """One update on one window; the state at its end is where the next window starts."""
+
+    def loss(weights: Arrays, states: Arrays, window: Arrays) -> tuple[jax.Array, Arrays]:
+        frames, targets, step_weights = window
+        outputs, states = apply(weights, states, frames)
+        return weighted_error(outputs, targets, step_weights), states
+
+    def step(weights: Arrays, slots: Arrays, states: Arrays, window: Arrays) -> tuple[Arrays, Arrays, Arrays]:
+        gradients, states = jax.grad(loss, has_aux=True)(weights, states, window)
+        weights, slots = optimizer.stateless_apply(slots, gradients, weights)
+        return weights, slots, states
+
+    return jax.jit(step)
 
 
-def train(model: keras.Model, frames: np.ndarray, targets: np.ndarray, weights: np.ndarray, validation: int) -> None:
-    """Trains on consecutive windows with carried state; keeps the epoch that is best from step `validation` on."""
-    model.compile(keras.optimizers.Adam(LEARNING_RATE, clipnorm=1.0), "mse")
-    windows, skipped = divmod(validation, WINDOW)
-    in_windows = [a[skipped:validation].reshape(windows, WINDOW, *a.shape[1:]) for a in (frames, targets, weights)]
-    x, y, sample_weight = in_windows
-    validation_weights = np.where(np.arange(len(weights)) < validation, 0, weights)
-    best_error, best_weights = np.inf, model.get_weights()
+def train(model: keras.Model, steps: Arrays, validation: int) -> None:
+    """Trains on consecutive windows with carried state; keeps the epoch that is best from step `validation` on.
+
+    `steps` are the frames, targets and weights up to the held-out part.
+    """
+    optimizer = keras.optimizers.Adam(LEARNING_RATE, clipnorm=1.0)
+    optimizer.build(model.trainable_variables)
+    apply = stateful_function(model)
+    update = training_step(apply, optimizer)
+    frames, targets, step_weights = steps
+    weights = [variable.value for variable in model.trainable_variables]
+    slots = [variable.value for variable in optimizer.variables]
+    best_error, best_weights = np.inf, weights
     for _ in range(EPOCHS):
-        reset_states(model)
-        model.fit(x, y, sample_weight=sample_weight, batch_size=1, shuffle=False, verbose=0)
-        error = weighted_error(model, frames, targets, validation_weights)
+        states = zero_states(model)
+        for begin in range(0, validation, WINDOW):
+            window = [array[begin : min(begin + WINDOW, validation)] for array in steps]
+            weights, slots, states = update(weights, slots, states, window)
+        outputs, _ = apply(weights, zero_states(model), frames)
+        error = weighted_error(outputs[validation:], targets[validation:], step_weights[validation:])
         if error < best_error:
-            best_error, best_weights = error, model.get_weights()
-    model.set_weights(best_weights)
+            best_error, best_weights = error, weights
+    for variable, value in zip(model.trainable_variables, best_weights, strict=True):
+        variable.assign(value)
 
 
 def stream_keras(model: keras.Model, frames: np.ndarray) -> np.ndarray:
-    """Keras' own outputs, one time step a call, shape (steps, 1).
-
-    The model is called itself: on JAX, `predict_on_batch` leaves the state of a stateful layer as it was.
-    """
-    reset_states(model)
-    return np.concatenate([np.asarray(model(frame[None, None]))[0] for frame in frames])
+    """Keras' own outputs, one time step a call, shape (steps, 1)."""
+    apply, states = stateful_function(model), zero_states(model)
+    weights = [variable.value for variable in model.trainable_variables]
+    outputs = []
+    for frame in frames:
+        output, states = apply(weights, states, frame[None])
+        outputs.append(output)
+    return np.concatenate(outputs)
 
 
 def stream_onnxruntime(model: onnx.ModelProto, frames: np.ndarray) -> np.ndarray:
@@ -126,12 +173,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     frames = input_frames(series, scale)
     targets, weights = targets_and_weights(series, scale)
 
-    trained = build_model()
-    train(trained, frames[:evaluation], targets[:evaluation], weights[:evaluation], validation)
-    model = build_model()  # never compiled, so that the file holds no optimizer
-    model.set_weights(trained.get_weights())
+    model = build_model()
+    train(model, [array[:evaluation] for array in (frames, targets, weights)], validation)
     outputs = stream_keras(model, frames)
-    reset_states(model)
     model.save(HERE / "model.keras")
     exported = onnx_forecaster(model)
     onnx.save(exported, HERE / "model.onnx")

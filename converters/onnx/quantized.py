@@ -1,0 +1,96 @@
+"""Quantized nodes as the float arithmetic they stand for: QuantizeLinear, DequantizeLinear, MatMulInteger and friends."""
+
+import numpy as np
+
+from edgelstm.ops.op import normal_axis
+from edgelstm_converters.onnx.call import Call
+from edgelstm_converters.onnx.registry import node
+
+_RANGES = {np.dtype(np.uint8): (0, 255), np.dtype(np.int8): (-128, 127)}
+
+
+@node("DequantizeLinear")
+def dequantize(call: Call) -> object:
+    """y = (x - zero_point) * scale, per tensor or along `axis`."""
+    axis = _options(call)
+    value = call.raw(0)
+    rank = value.ndim if isinstance(value, np.ndarray) else call.builder.rank(value)
+    scale, zero = _scale(call, rank, axis)
+    if isinstance(value, np.ndarray):
+        return ((value.astype(np.float64) - zero) * scale).astype(np.float32)
+    x = call.add("cast", value, to="float32")
+    return call.add("mul", call.add("sub", x, call.const(zero, "zero")), call.const(scale, "scale"))
+
+
+@node("QuantizeLinear")
+def quantize(call: Call) -> str:
+    """y = saturate(round(x / scale) + zero_point), rounding halves to even."""
+    axis = _options(call)
+    call.attr("saturate", 1)
+    x = call.input(0)
+    scale, zero = _scale(call, call.builder.rank(x), axis)
+    dtype = call.array(2, "zero point").dtype if call.has(2) else np.dtype(np.uint8)
+    if dtype not in _RANGES:
+        call.refuse(f"it quantizes to {dtype}; supported: int8 and uint8")
+    low, high = _RANGES[dtype]
+    rounded = call.add("round", call.add("div", x, call.const(scale, "scale")))
+    shifted = call.add("clip", call.add("add", rounded, call.const(zero, "zero")), min=float(low), max=float(high))
+    return call.add("cast", shifted, to="uint8" if dtype == np.uint8 else "int32")
+
+
+@node("DynamicQuantizeLinear")
+def dynamic_quantize(call: Call) -> list[str]:
+    """x as uint8 over the range of its values, which always holds 0; gives the numbers, their scale and zero point."""
+    x, zero = call.input(0), call.const(np.float32(0), "zero")
+    low = call.add("minimum", call.add("reduce_min", x), zero)
+    high = call.add("maximum", call.add("reduce_max", x), zero)
+    scale = call.add("div", call.add("sub", high, low), call.const(np.float32(255), "levels"))
+    empty = call.add("equal", scale, zero)
+    divisor = call.add("where", empty, call.const(np.float32(1), "one"), scale)
+    point = call.add("clip", call.add("round", call.add("div", call.add("neg", low), divisor)), min=0.0, max=255.0)
+    shifted = call.add("add", call.add("round", call.add("div", x, divisor)), point)
+    numbers = call.add("cast", call.add("clip", shifted, min=0.0, max=255.0), to="uint8")
+    return [numbers, scale, call.add("cast", point, to="uint8")]
+
+
+@node("MatMulInteger")
+def matmul_integer(call: Call) -> str:
+    """(A - zero point) (B - zero point) in int32; float32 holds every sum below 2^24 exactly."""
+    a, b = (_centred(call, i) for i in (0, 1))
+    matrix = call.builder.value(b)
+    if matrix is not None and matrix.ndim == 2:
+        return call.add("cast", call.add("dense", a, call.const(matrix, "W"), None), to="int32")
+    return call.add("cast", call.add("matmul", a, b), to="int32")
+
+
+def _centred(call: Call, i: int) -> str:
+    """Integers of input `i` as floats, less their zero point; that of B may be one for each column."""
+    value = call.constant(i)
+    zero = call.constant(i + 2) if call.has(i + 2) else np.float32(0)
+    if value is not None and zero is not None:
+        return call.const(value.astype(np.float64) - zero.astype(np.float64), "AB"[i])
+    x = call.add("cast", call.input(i), to="float32")
+    return call.add("sub", x, call.add("cast", call.input(i + 2), to="float32")) if call.has(i + 2) else x
+
+
+def _options(call: Call) -> int:
+    """The axis of per-channel scales. Blocked quantization is refused."""
+    axis = call.attr("axis", 1)
+    call.only("block_size", 0)
+    call.only("output_dtype", 0)
+    call.only("precision", 0)
+    call.check()
+    return axis
+
+
+def _scale(call: Call, rank: int, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scale and zero point as float arrays that broadcast against a value of that rank."""
+    scale = call.array(1, "scale").astype(np.float64)
+    zero = call.array(2, "zero point").astype(np.float64) if call.has(2) else np.zeros_like(scale)
+    if scale.size == 1:
+        return scale.reshape(()), zero.reshape(())
+    if scale.ndim != 1:
+        call.refuse(f"its scale has the shape {scale.shape}; supported: one number, or one for each channel")
+    shape = [1] * rank
+    shape[normal_axis(axis, rank)] = -1
+    return scale.reshape(shape), zero.reshape(shape)

@@ -1,0 +1,211 @@
+"""What all recurrent kernels share: the walk over time, blocks of units and rows, masks, and the states.
+
+States live in `work` as arrays [batch][padded], padded being units rounded up to whole vectors: h twice, read at
+`now` and written at `other`, then whatever the cell needs. Outputs y have rows of `units` floats.
+"""
+
+from typing import Any, NamedTuple
+
+from edgelstm.kernels import products
+
+COMMON = "mask:u8* batch:int steps:int units:int p_t:int p_b:int y_t:int y_b:int reverse:int hold:int"
+
+
+class Sequence(NamedTuple):
+    """What the steps of a run have in common; the strides p_t, p_b, y_t, y_b and the size of a state are in floats."""
+
+    p: Any
+    y: Any
+    work: Any
+    mask: Any
+    batch: int
+    steps: int
+    units: int
+    padded: int
+    p_t: int
+    p_b: int
+    y_t: int
+    y_b: int
+    reverse: int
+    hold: int
+
+
+class Step(NamedTuple):
+    """One step: the time it works on, whether it is the first to be processed, where h is read and written."""
+
+    t: int
+    first: bool
+    now: int
+    other: int
+
+
+class Place(NamedTuple):
+    """One row of one block: its batch row b, first unit, and offsets into p and into any state."""
+
+    b: int
+    unit: int
+    p: int
+    state: int
+
+
+def round_up(v: Any) -> Any:
+    """`padded(units)`: units rounded up to whole vectors."""
+    lanes = v.lanes
+    return v.inline(lambda units: (units + lanes - 1) // lanes * lanes)
+
+
+def load_state(v: Any) -> Any:
+    """`load(sequence, at, source)`: a state (batch, units) into work[at:], zeros where source is null."""
+    load_part, store, zero, is_null = v.load_part, v.store, v.zero, v.is_null
+    lanes = v.lanes
+
+    @v.inline
+    def load(q, at, source):
+        for b in range(q.batch):
+            for unit in range(0, q.units, lanes):
+                if is_null(source):
+                    state = zero()
+                else:
+                    state = load_part(source, b * q.units + unit, q.units - unit)
+                store(q.work, at + b * q.padded + unit, state)
+
+    return load
+
+
+def save_state(v: Any) -> Any:
+    """`save(sequence, at, destination)`: the reverse of load_state, nothing where destination is null."""
+    load, store_part, is_null = v.load, v.store_part, v.is_null
+    lanes = v.lanes
+
+    @v.inline
+    def save(q, at, destination):
+        if not is_null(destination):
+            for b in range(q.batch):
+                for unit in range(0, q.units, lanes):
+                    state = load(q.work, at + b * q.padded + unit)
+                    store_part(destination, b * q.units + unit, q.units - unit, state)
+
+    return save
+
+
+def walk(v: Any, step: Any) -> Any:
+    """`run(sequence, h0, hn, extra)`: h from h0, `step(sequence, Step, extra)` for every time, h to hn."""
+    load, save = load_state(v), save_state(v)
+
+    @v.inline
+    def run(q, h0, hn, extra):
+        now, other = 0, q.batch * q.padded
+        load(q, now, h0)
+        for s in range(q.steps):
+            t = q.steps - 1 - s if q.reverse else s
+            step(q, Step(t, s == 0, now, other), extra)
+            now, other = other, now
+        save(q, now, hn)
+
+    return run
+
+
+def sweep(v: Any, gates: int, apply: Any, *, biased: bool = False) -> Any:
+    """`sweep(sequence, step, at, r, rb, extra)`: all recurrent products of a step.
+
+    For each block of units and each row it sums rb + work[at of the row] @ r, r being panels [block][units][gates *
+    lanes] and rb [block][gates * lanes], ignored unless `biased`, and calls `apply(sequence, step, place, sums, extra)`
+    with the `gates` sums as a tuple of vectors.
+    """
+    several = products.row_block(v, gates)
+    sweep_several, sweep_one = _rows(v, gates, several, apply, biased), _rows(v, gates, 1, apply, biased)
+    lanes = v.lanes
+
+    @v.inline
+    def sweep(q, step, at, r, rb, extra):
+        whole = q.batch - q.batch % several
+        for unit in range(0, q.units, lanes):
+            for b in range(0, whole, several):
+                sweep_several(q, step, at, r, rb, b, unit, extra)
+            for b in range(whole, q.batch):
+                sweep_one(q, step, at, r, rb, b, unit, extra)
+
+    return sweep
+
+
+def _rows(v: Any, gates: int, rows: int, apply: Any, biased: bool) -> Any:
+    load_block, zero_block, is_null = v.load_block, v.zero_block, v.is_null
+    product = products.make(v, gates, rows)
+    finish = _each_row(v, gates, rows, apply)
+    count = gates * rows
+
+    @v.inline
+    def start(rb, at):
+        return zero_block(count) if is_null(rb) else load_block(rb, at, 0, rows, gates)
+
+    @v.inline
+    def start_at_zero(rb, at):
+        return zero_block(count)
+
+    begin = start if biased else start_at_zero
+
+    @v.inline
+    def run(q, step, at, r, rb, b, unit, extra):
+        sums = begin(rb, unit * gates)
+        sums = product(sums, q.work, at + b * q.padded, q.padded, r, unit * gates * q.units, q.units)
+        finish(q, step, b, unit, sums, extra)
+
+    return run
+
+
+def _each_row(v: Any, gates: int, rows: int, apply: Any) -> Any:
+    """Applies the cell to every row of a block of sums."""
+    if rows == 1:
+
+        @v.inline
+        def finish_row(q, step, b, unit, sums, extra):
+            place = Place(b, unit, step.t * q.p_t + b * q.p_b + unit * gates, b * q.padded + unit)
+            apply(q, step, place, sums, extra)
+
+        return finish_row
+
+    half = rows // 2
+    upper, lower = _each_row(v, gates, half, apply), _each_row(v, gates, rows - half, apply)
+    middle = half * gates
+
+    @v.inline
+    def finish_rows(q, step, b, unit, sums, extra):
+        upper(q, step, b, unit, sums[:middle], extra)
+        lower(q, step, b + half, unit, sums[middle:], extra)
+
+    return finish_rows
+
+
+def commit(v: Any) -> Any:
+    """`commit(sequence, step, place, h) -> bool`: h into the state and the output; True where the step is not masked.
+
+    A masked step keeps the state and puts out what `hold` says: 0 zeros, 1 the previous output, 2 the same but h0
+    before there is one, where 1 puts out zeros.
+    """
+    load, load_part, store, store_part = v.load, v.load_part, v.store, v.store_part
+    zero, is_null = v.zero, v.is_null
+
+    @v.inline
+    def held(q, step, place, left):
+        if q.hold != 0 and not step.first:
+            before = step.t + 1 if q.reverse else step.t - 1
+            return load_part(q.y, before * q.y_t + place.b * q.y_b + place.unit, left)
+        if q.hold == 2:
+            return load(q.work, step.now + place.state)
+        return zero()
+
+    @v.inline
+    def commit(q, step, place, h):
+        left = q.units - place.unit
+        at = step.t * q.y_t + place.b * q.y_b + place.unit
+        if is_null(q.mask) or q.mask[place.b * q.steps + step.t] != 0:
+            store(q.work, step.other + place.state, h)
+            if not is_null(q.y):
+                store_part(q.y, at, left, h)
+            return True
+        store(q.work, step.other + place.state, load(q.work, step.now + place.state))
+        if not is_null(q.y):
+            store_part(q.y, at, left, held(q, step, place, left))
+        return False
+
+    return commit

@@ -1,0 +1,153 @@
+"""The vector set in NumPy: what every member means, and a way to run a kernel as the Python it is written in."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+Vector = np.ndarray
+Mask = np.ndarray
+Block = tuple[np.ndarray, ...]
+
+
+class Pointer:
+    """A pointer into a one-dimensional array, or null where the array is None. Access out of bounds is an error."""
+
+    def __init__(self, array: np.ndarray | None) -> None:
+        self.array = array
+
+    def __getitem__(self, i: int) -> Any:
+        return self.span(i, 1)[0]
+
+    def __setitem__(self, i: int, value: Any) -> None:
+        self.span(i, 1)[0] = value
+
+    def span(self, i: int, n: int) -> np.ndarray:
+        """A view of the n elements from i on."""
+        if self.array is None:
+            raise IndexError("a null pointer is followed")
+        if i < 0 or i + n > self.array.size:
+            raise IndexError(f"elements {i} to {i + n} of {self.array.size}")
+        return self.array[i : i + n]
+
+
+class Vectors:
+    """The vector set for `lanes` float32; members are listed in the package's docstring."""
+
+    def __init__(self, lanes: int, registers: int) -> None:
+        self.lanes = lanes
+        self.registers = registers
+
+    def load(self, p: Pointer, i: int) -> Vector:
+        return p.span(i, self.lanes).copy()
+
+    def store(self, p: Pointer, i: int, x: Vector) -> None:
+        p.span(i, self.lanes)[:] = x
+
+    def load_part(self, p: Pointer, i: int, n: int) -> Vector:
+        x, n = self.zero(), self._within(n)
+        if n:
+            x[:n] = p.span(i, n)
+        return x
+
+    def store_part(self, p: Pointer, i: int, n: int, x: Vector) -> None:
+        n = self._within(n)
+        if n:
+            p.span(i, n)[:] = x[:n]
+
+    def load_u8(self, p: Pointer, i: int) -> Vector:
+        return p.span(i, self.lanes).astype(np.float32)
+
+    def splat(self, s: float) -> Vector:
+        return np.full(self.lanes, s, dtype=np.float32)
+
+    def zero(self) -> Vector:
+        return self.splat(0.0)
+
+    def index(self) -> Vector:
+        return np.arange(self.lanes, dtype=np.float32)
+
+    def zero_block(self, count: int) -> Block:
+        return (self.zero(),) * count
+
+    def load_block(self, p: Pointer, i: int, di: int, rows: int, vectors: int) -> Block:
+        return tuple(self.load(p, i + m * di + g * self.lanes) for m in range(rows) for g in range(vectors))
+
+    def fma_block(
+        self, block: Block, x: Pointer, i: int, di: int, w: Pointer, j: int, dj: int, vectors: int
+    ) -> Block:
+        weights = self.load_block(w, j, dj, len(block) // vectors, vectors)
+        return tuple(self.fma(x[i + e // vectors * di], weights[e], total) for e, total in enumerate(block))
+
+    def fold_block(self, block: Block, count: int) -> Block:
+        while len(block) > count:
+            half = len(block) // 2
+            block = tuple(a + b for a, b in zip(block[:half], block[half:], strict=True))
+        return block
+
+    def store_block(self, p: Pointer, i: int, di: int, n: int, block: Block, vectors: int) -> None:
+        for e, x in enumerate(block):
+            m, g = divmod(e, vectors)
+            self.store_part(p, i + m * di + g * self.lanes, n - g * self.lanes, x)
+
+    def _within(self, n: int) -> int:
+        return max(0, min(self.lanes, n))
+
+    @staticmethod
+    def is_null(p: Pointer) -> bool:
+        return p.array is None
+
+    @staticmethod
+    def fma(a: Any, b: Any, c: Any) -> Vector:
+        return (np.float64(a) * np.float64(b) + c).astype(np.float32)
+
+    @staticmethod
+    def min(a: Any, b: Any) -> Vector:
+        return np.where(np.less(a, b), a, b).astype(np.float32)
+
+    @staticmethod
+    def max(a: Any, b: Any) -> Vector:
+        return np.where(np.greater(a, b), a, b).astype(np.float32)
+
+    @staticmethod
+    def pow2(n: Vector) -> Vector:
+        return np.ldexp(np.float32(1), np.nan_to_num(n).astype(np.int32))
+
+    @staticmethod
+    def exponent(x: Vector) -> Vector:
+        return ((x.view(np.uint32) >> 23).astype(np.int32) - 127).astype(np.float32)
+
+    @staticmethod
+    def mantissa(x: Vector) -> Vector:
+        return (x.view(np.uint32) & 0x7FFFFF | 0x3F800000).view(np.float32)
+
+    @staticmethod
+    def select(mask: Mask, a: Any, b: Any) -> Vector:
+        return np.where(mask, a, b).astype(np.float32)
+
+    @staticmethod
+    def sum(x: Vector) -> np.float32:
+        while x.size > 1:
+            x = x[: x.size // 2] + x[x.size // 2 :]
+        return x[0]
+
+    @staticmethod
+    def inline(function: Callable[..., Any]) -> Callable[..., Any]:
+        return function
+
+    outline = inline
+    absolute, sqrt, copysign = staticmethod(np.abs), staticmethod(np.sqrt), staticmethod(np.copysign)
+    nearest, floor, ceil = staticmethod(np.rint), staticmethod(np.floor), staticmethod(np.ceil)
+    truncate = staticmethod(np.trunc)
+    less, less_equal, equal = staticmethod(np.less), staticmethod(np.less_equal), staticmethod(np.equal)
+    both, either, invert = staticmethod(np.logical_and), staticmethod(np.logical_or), staticmethod(np.logical_not)
+    any_set, all_set = staticmethod(np.any), staticmethod(np.all)
+    least, greatest = staticmethod(np.min), staticmethod(np.max)
+    f32 = staticmethod(np.float32)
+
+
+@functools.lru_cache(maxsize=None)
+def make(lanes: int, registers: int = 32) -> Vectors:
+    """The set for one width."""
+    return Vectors(lanes, registers)

@@ -1,0 +1,202 @@
+"""Streams: step by step equals the whole, state is carried, copied and restored, and misuse is one clear error."""
+
+import threading
+
+import numpy as np
+import pytest
+
+import edgelstm
+from tests.conftest import Layers, stacked_graph
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_steps_equal_predict(stacked, rng, batch):
+    model = edgelstm.load(stacked)
+    x = rng.standard_normal((batch, 9, 5)).astype(np.float32)
+    stream = model.stream(batch=batch)
+    frames = [x[0, t] if batch == 1 else x[:, t] for t in range(9)]
+    stepped = np.stack([stream.step(frame) for frame in frames], axis=-2)
+    np.testing.assert_allclose(stepped.reshape(batch, 9, 3), model.predict(x), atol=1e-6)
+
+
+def test_last_output_models_step_to_the_same_end(rng):
+    model = edgelstm.load(stacked_graph(sequences=False))
+    x = rng.standard_normal((1, 6, 5)).astype(np.float32)
+    stream = model.stream()
+    last = [stream.step(frame) for frame in x[0]][-1]
+    np.testing.assert_allclose(last, model.predict(x)[0], atol=1e-6)
+
+
+def test_run_continues_where_the_last_block_ended(stacked, rng):
+    model = edgelstm.load(stacked)
+    x = rng.standard_normal((2, 10, 5)).astype(np.float32)
+    stream = model.stream(batch=2)
+    blocks = [stream.run(x[:, :4]), stream.run(x[:, 4:4]), stream.run(x[:, 4:5]), stream.run(x[:, 5:])]
+    assert [b.shape[1] for b in blocks] == [4, 0, 1, 5]
+    np.testing.assert_allclose(np.concatenate(blocks, axis=1), model.predict(x), atol=1e-6)
+
+
+def test_reset_and_restore(stacked, rng):
+    model = edgelstm.load(stacked)
+    x = rng.standard_normal((6, 5)).astype(np.float32)
+    stream = model.stream()
+    first = stream.step(x[0])
+    saved = stream.state
+    after = [stream.step(frame) for frame in x[1:]]
+    stream.restore(saved)
+    np.testing.assert_array_equal([stream.step(frame) for frame in x[1:]], after)
+    stream.reset()
+    np.testing.assert_array_equal(stream.step(x[0]), first)
+    assert set(saved) == {"lstm.h", "lstm.c", "gru.h", "simple_rnn.h"}
+    saved["lstm.h"][:] = 9
+    assert not np.any(stream.state["lstm.h"] == 9)
+
+
+def test_streams_are_independent(stacked, rng):
+    model = edgelstm.load(stacked)
+    x = rng.standard_normal((4, 5)).astype(np.float32)
+    alone = [model.stream().step(x[0])]
+    one, two = model.stream(), model.stream()
+    two.step(x[3])
+    np.testing.assert_array_equal(one.step(x[0]), alone[0])
+
+
+def test_fresh_outputs_are_no_views(stacked, rng):
+    stream = edgelstm.load(stacked).stream()
+    x = rng.standard_normal((2, 5)).astype(np.float32)
+    first = stream.step(x[0])
+    kept = first.copy()
+    stream.step(x[1])
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_out_is_filled_and_returned(stacked, rng):
+    stream = edgelstm.load(stacked).stream()
+    out = np.zeros(3, np.float32)
+    assert stream.step(rng.standard_normal(5).astype(np.float32), out=out) is out
+    assert np.any(out)
+
+
+@pytest.mark.parametrize("frame", [np.zeros(4, "f4"), np.zeros((), "f4"), 0.0, np.zeros((2, 5), "f4"), "abc", None,
+                                   np.zeros(5, complex), [np.zeros(5)] * 2])
+def test_wrong_frames_are_refused_and_change_nothing(stacked, frame):
+    stream = edgelstm.load(stacked).stream()
+    before = stream.state
+    with pytest.raises(edgelstm.ShapeError):
+        stream.step(frame)
+    for name, array in stream.state.items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+@pytest.mark.parametrize("out", [np.zeros(4, "f4"), np.zeros(3, "f8"), [0.0] * 3])
+def test_wrong_out_is_refused(stacked, out):
+    stream = edgelstm.load(stacked).stream()
+    with pytest.raises((edgelstm.ShapeError)):
+        stream.step(np.zeros(5, "f4"), out=out)
+
+
+def test_other_dtypes_and_lists_are_converted(stacked, rng):
+    model = edgelstm.load(stacked)
+    x = rng.standard_normal(5)
+    expected = model.stream().step(x.astype(np.float32))
+    np.testing.assert_array_equal(model.stream().step(x), expected)
+    np.testing.assert_array_equal(model.stream().step(list(x)), expected)
+    np.testing.assert_array_equal(model.stream().step(np.asfortranarray(np.stack([x, x], 1))[:, 0]), expected)
+    assert model.stream().step([1, 2, 3, 4, 5]).dtype == np.float32
+
+
+def test_backward_models_name_the_node_that_needs_the_future(layers):
+    x = layers.builder.input("x", "float32", ("batch", "time", 4))
+    graph = layers.graph(y=layers.recurrent("lstm", x, 3, gates=4, reverse=True))
+    with pytest.raises(edgelstm.DeviceError, match="'lstm'.*backwards"):
+        edgelstm.load(graph).stream()
+
+
+def test_nan_stays_nan(stacked):
+    stream = edgelstm.load(stacked).stream()
+    assert np.isnan(stream.step(np.full(5, np.nan, np.float32))).all()
+
+
+def test_a_second_caller_gets_an_error(stacked, rng):
+    stream = edgelstm.load(stacked).stream()
+    frame = rng.standard_normal(5).astype(np.float32)
+    stream._lock.acquire()
+    caught = []
+
+    def call():
+        try:
+            stream.step(frame)
+        except edgelstm.DeviceError as error:
+            caught.append(str(error))
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+    stream._lock.release()
+    assert "another thread" in caught[0]
+
+
+def test_threads_share_a_model(rng):
+    model = edgelstm.load(stacked_graph(units=33))
+    x = rng.standard_normal((4, 40, 5)).astype(np.float32)
+    expected = model.predict(x)
+    found: dict[int, np.ndarray] = {}
+
+    def work(row: int) -> None:
+        stream = model.stream()
+        for _ in range(20):
+            stream.reset()
+            stepped = np.stack([stream.step(frame) for frame in x[row]])
+            whole = model.predict(x[row : row + 1])
+            np.testing.assert_allclose(stepped, whole[0], atol=1e-6)
+        found[row] = stepped
+
+    threads = [threading.Thread(target=work, args=(row,)) for row in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    np.testing.assert_allclose(np.stack([found[row] for row in range(4)]), expected, atol=1e-6)
+
+
+def explicit_state_graph():
+    net = Layers()
+    b = net.builder
+    x = b.input("x", "float32", ("batch", "time", 4))
+    h0 = b.input("h0", "float32", ("batch", 3))
+    y, h = b.add_many("simple_rnn", x, net.weights(4, 3), net.weights(3, 3), net.weights(3), h0, used=2)
+    graph = net.graph(y=y, hn=h)
+    from dataclasses import replace
+
+    return replace(graph, states=(("h0", "hn"),))
+
+
+def test_explicit_states_are_carried_by_streams_and_plain_elsewhere(rng):
+    model = edgelstm.load(explicit_state_graph())
+    x = rng.standard_normal((1, 5, 4)).astype(np.float32)
+    y, hn = model.predict(x)
+    stream = model.stream()
+    np.testing.assert_allclose(np.stack([stream.step(frame) for frame in x[0]]), y[0], atol=1e-6)
+    np.testing.assert_allclose(stream.state["h0"], hn, atol=1e-6)
+    again = model.run({"x": x, "h0": hn})
+    stream.reset()
+    stream.run(x)
+    np.testing.assert_allclose(stream.run(x), again["y"], atol=1e-6)
+
+
+def test_pool(stacked, rng):
+    model = edgelstm.load(stacked)
+    pool = model.pool(2)
+    x = rng.standard_normal((3, 5)).astype(np.float32)
+    one, two = pool.open(), pool.open()
+    with pytest.raises(edgelstm.DeviceError, match="full"):
+        pool.open()
+    pool.step({one: x[0]})
+    found = pool.step({one: x[1], two: x[2]})
+    np.testing.assert_array_equal(found[two], model.stream().step(x[2]))
+    pool.close(one)
+    with pytest.raises(edgelstm.DeviceError, match="no open stream"):
+        pool.step({one: x[0]})
+    three = pool.open()
+    np.testing.assert_array_equal(pool.step({three: x[0]})[three], model.stream().step(x[0]))
+    assert three not in (one, two)
