@@ -51,6 +51,10 @@ class Stream:
     def batch(self) -> int:
         return self._batch
 
+    @property
+    def model(self) -> "Model":
+        return self._model
+
     def step(self, frame: Frames, out: Any = None) -> Any:
         """One time step.
 

@@ -117,7 +117,8 @@ class Call:
         fits = array.ndim == len(shape) and all(d in (None, n) for d, n in zip(shape, array.shape, strict=True))
         if not fits:
             raise self.bad(f"has the weight {name!r} with the shape {array.shape}; its configuration asks for {shape}")
-        return array
+        with np.errstate(over="ignore"):
+            return array.astype(np.float32, copy=False)
 
     def left(self) -> int:
         """Number of weights not taken yet."""

@@ -67,11 +67,18 @@ class Importer:
 
     def _run(self, graph: Any, scope: Scope, opsets: Mapping[str, int]) -> None:
         for tensor in graph.initializer:
-            scope.values.setdefault(tensor.name, self._model.array(tensor))
+            scope.values.setdefault(tensor.name, self._initializer(tensor))
         for sparse in graph.sparse_initializer:
             self._problems.append(f"the sparse initializer {sparse.values.name!r}; supported: dense ones")
             scope.values[sparse.values.name] = BLOCKED
         self._run_nodes(graph.node, scope, opsets)
+
+    def _initializer(self, tensor: Any) -> Any:
+        try:
+            return self._model.array(tensor)
+        except UnsupportedError as error:
+            self._problems.append(str(error))
+            return BLOCKED
 
     def _run_nodes(self, nodes: Sequence[Any], scope: Scope, opsets: Mapping[str, int]) -> None:
         for node in sorted_nodes(nodes, scope):
@@ -96,7 +103,12 @@ class Importer:
             self._problems.append(f"{where}: the node type {node.op_type} of {domain or 'ai.onnx'} "
                                   f"(opset {opsets.get(domain, 'not imported')}) is not supported")
             return None
-        call = Call(node, name, opsets.get(domain, 1), scope, self._attributes(node),
+        try:
+            attributes = {attribute.name: self._attribute(attribute) for attribute in node.attribute}
+        except UnsupportedError as error:
+            self._problems.append(f"{where}: {error}")
+            return None
+        call = Call(node, name, opsets.get(domain, 1), scope, attributes,
                     lambda graph, values: self._inline(graph, values, scope, opsets), self._parts.get(node.output[0]))
         outputs = self._handled(handler, call, where)
         self._problems += [f"{where}: {problem}" for problem in call.problems]
@@ -111,6 +123,9 @@ class Importer:
             raise
         except ShapeError as error:
             raise Mismatch(f"{self._model.source}: {where}: {error}", self._visited, self._ports.symbols_of(call)) from None
+        except UnsupportedError as error:
+            call.complain(str(error))
+            return None
         except FormatError as error:
             raise FormatError(f"{where}: {error}") from None
         for attribute in call.unread:
@@ -126,9 +141,6 @@ class Importer:
         lengths = [self._builder.dim(value, axis) for axis in range(self._builder.rank(value))]
         if None not in lengths and 4 * math.prod(lengths) > _LARGEST:
             raise FormatError(f"{where}: its result has the shape {lengths}, more than {_LARGEST >> 30} GiB")
-
-    def _attributes(self, node: Any) -> dict[str, Any]:
-        return {attribute.name: self._attribute(attribute) for attribute in node.attribute}
 
     def _attribute(self, attribute: Any) -> Any:
         from onnx import AttributeProto, helper

@@ -27,7 +27,7 @@ class Model:
 
     def array(self, tensor: Any) -> np.ndarray:
         """The array of a tensor, external data included. Raises FormatError when it does not hold what it claims."""
-        where = f"{self.source}: tensor {tensor.name!r}"
+        where = f"tensor {tensor.name!r}"
         dtype = _dtype(tensor, where)
         if any(n < 0 for n in tensor.dims):
             raise FormatError(f"{where} has the shape {list(tensor.dims)}")

@@ -24,7 +24,25 @@ def transpose(call: Call) -> object:
 def reshape(call: Call) -> str:
     allowzero = bool(call.only("allowzero", 0, 1))
     _needs_shape(call, 1, "new shape")
-    return call.add("reshape", call.input(0), call.input(1), allowzero=allowzero)
+    x, shape = call.input(0), call.constant(1)
+    try:
+        return call.add("reshape", x, call.input(1), allowzero=allowzero)
+    except ShapeError:
+        general = None if shape is None or 0 in shape else _copying_dynamic(call, x, shape)
+        if general is None:
+            raise
+        return call.add("reshape", x, call.const(general, "shape"), allowzero=False)
+
+
+def _copying_dynamic(call: Call, x: str, shape: np.ndarray) -> np.ndarray | None:
+    """A new shape that copies the leading dynamic axes of x, where an exporter wrote down the lengths of its example."""
+    general = np.array(shape, np.int64).ravel()
+    for axis in range(min(general.size, call.builder.rank(x))):
+        length = call.builder.dim(x, axis)
+        if general[axis] <= 0 or length not in (None, general[axis]):
+            break
+        general[axis] = 0
+    return None if np.array_equal(general, shape) else general
 
 
 @node("Flatten")

@@ -56,8 +56,9 @@ class Ports:
                 value = call.raw(i) if call.has(i) else None
             except Blocked:
                 continue
-            if isinstance(value, np.ndarray) and value.dtype.kind == "i" and value.ndim == 1:
-                found.append([int(n) if n > 0 else None for n in value])
+            numbers = self._builder.value(value) if isinstance(value, str) else None
+            if numbers is not None and numbers.dtype.kind == "i" and numbers.ndim == 1:
+                found.append([int(n) if n > 0 else None for n in numbers])
             elif isinstance(value, str):
                 shape = self._builder.fact(value).shape
                 found.append([by_length.get(n, self._builder.dim(value, axis)) for axis, n in enumerate(shape)])

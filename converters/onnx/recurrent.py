@@ -48,6 +48,7 @@ class Common:
         return {"layout": self.layout, "clip": self.clip, "masked_output": "zero"}
 
 
+@node("DynamicQuantizeLSTM", domain="com.microsoft")
 @node("LSTM")
 def lstm(call: Call) -> list[str | None]:
     reverse = _direction(call)
@@ -140,6 +141,8 @@ def _common(call: Call, reverse: tuple[bool, ...], gates: int) -> Common:
 def _weights(call: Call, directions: int, gates: int) -> Weights:
     """W, R and B as arrays. Raises FormatError when their shapes do not fit together."""
     W, R = call.array(1, "weights W"), call.array(2, "recurrent weights R")
+    if call.op_type == "DynamicQuantizeLSTM":
+        W, R = _dequantized(call, W, 8), _dequantized(call, R, 10)
     if W.ndim != 3 or R.ndim != 3 or R.shape != (directions, gates * R.shape[2], R.shape[2]):
         raise FormatError(f"R has the shape {R.shape}; expected ({directions}, {gates} * hidden_size, hidden_size)")
     if W.shape[:2] != R.shape[:2]:
@@ -148,6 +151,15 @@ def _weights(call: Call, directions: int, gates: int) -> Weights:
     if b is not None and b.shape != (directions, 2 * R.shape[1]):
         raise FormatError(f"B has the shape {b.shape}; expected ({directions}, {2 * R.shape[1]})")
     return Weights(W, R, b, gates)
+
+
+def _dequantized(call: Call, weights: np.ndarray, i: int) -> np.ndarray:
+    """8-bit weights (directions, n, G*H) as floats (directions, G*H, n); input `i` is their scale, the next their zero point."""
+    if weights.ndim != 3:
+        raise FormatError(f"its weights have the shape {weights.shape}; expected three axes")
+    scale, zero = call.array(i, "scale").astype(np.float64), call.array(i + 1, "zero point").astype(np.float64)
+    per_row = [array.reshape(weights.shape[0], 1, -1) for array in (scale, zero)]
+    return ((weights - per_row[1]) * per_row[0]).astype(np.float32).transpose(0, 2, 1)
 
 
 def _weight(call: Call, array: np.ndarray, order: Sequence[int], role: str) -> str:

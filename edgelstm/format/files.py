@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 
 from edgelstm.errors import FormatError
+from edgelstm.format.container import MAGIC
 from edgelstm.format.graph_json import from_bytes, to_bytes
 from edgelstm.graph import Graph
 
@@ -40,3 +41,12 @@ def read(path: str | os.PathLike[str]) -> Graph:
     except OSError as error:
         raise FormatError(f"{path}: cannot read: {error.strerror}") from None
     return from_bytes(data, str(path))
+
+
+def is_elstm(path: str | os.PathLike[str]) -> bool:
+    """Whether a file begins like an .elstm file, or is named like one."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(8 + len(MAGIC))[8:] == MAGIC or Path(path).suffix.lower() == ".elstm"
+    except OSError as error:
+        raise FormatError(f"{path}: cannot read: {error.strerror}") from None

@@ -44,7 +44,7 @@ def vector_row(v: Any, formula: Formula) -> Formula:
             x = splat(a[i])
             for m in range(0, whole, lanes):
                 store(y, k + m, formula(x, load(b, j + m)))
-            store_part(y, k + whole, rest, formula(x, load_part(b, j + whole, rest * b_step)))
+            store_part(y, k + whole, rest, formula(x, load_part(b, j + whole, rest)))
         elif b_step == 0:
             x = splat(b[j])
             for m in range(0, whole, lanes):

@@ -14,35 +14,13 @@ def make(v: Any) -> SimpleNamespace:
     The ones that take parameters: hard_sigmoid(x, alpha, beta), elu(x, alpha), leaky_relu(x, alpha),
     thresholded_relu(x, alpha), scaled_tanh(x, alpha, beta), affine(x, alpha, beta).
     """
-    found = _exponential(v) | _logarithm(v) | _rational(v)
-    found |= _piecewise(v)
+    found = _exponential(v) | _logarithm(v) | _saturating(v) | _rational(v) | _piecewise(v)
     found |= _smooth(v, SimpleNamespace(**found)) | _gated(v, SimpleNamespace(**found))
     return SimpleNamespace(**found)
 
 
 def _rational(v: Any) -> dict[str, Any]:
     fma, least, most = v.fma, v.min, v.max
-
-    @v.inline
-    def tanh(x):
-        """Within 1e-7: a rational function of degree 13 over 6, flat from where it reaches 1."""
-        x = most(-7.90531110763549805, least(7.90531110763549805, x))
-        s = x * x
-        p = fma(s, -2.76076847742355e-16, 2.00018790482477e-13)
-        p = fma(s, p, -8.60467152213735e-11)
-        p = fma(s, p, 5.12229709037114e-08)
-        p = fma(s, p, 1.48572235717979e-05)
-        p = fma(s, p, 6.37261928875436e-04)
-        p = fma(s, p, 4.89352455891786e-03)
-        q = fma(s, 1.19825839466702e-06, 1.18534705686654e-04)
-        q = fma(s, q, 2.26843463243900e-03)
-        q = fma(s, q, 4.89352518554385e-03)
-        return x * p / q
-
-    @v.inline
-    def sigmoid(x):
-        """Within 1e-7."""
-        return fma(tanh(x * 0.5), 0.5, 0.5)
 
     @v.inline
     def erf(x):
@@ -61,17 +39,17 @@ def _rational(v: Any) -> dict[str, Any]:
         q = fma(s, q, -1.42647390514189e-02)
         return x * p / q
 
-    return {"tanh": tanh, "sigmoid": sigmoid, "erf": erf}
+    return {"erf": erf}
 
 
 def _exponential(v: Any) -> dict[str, Any]:
-    fma, least, most, nearest, pow2 = v.fma, v.min, v.max, v.nearest, v.pow2
+    fma, least, most, round_small, pow2 = v.fma, v.min, v.max, v.round_small, v.pow2
 
     @v.inline
     def exp(x):
         """Within 2 units in the last place; infinite above 88.73, 0 below -104."""
         x = most(-105.0, least(89.0, x))
-        n = nearest(x * 1.44269504088896341)
+        n = round_small(x * 1.44269504088896341)
         r = fma(n, -0.693359375, x)
         r = fma(n, 2.12194440e-4, r)
         p = fma(r, 1.9875691500e-4, 1.3981999507e-3)
@@ -80,10 +58,48 @@ def _exponential(v: Any) -> dict[str, Any]:
         p = fma(r, p, 1.6666665459e-1)
         p = fma(r, p, 5.0000001201e-1)
         p = fma(r * r, p, r) + 1.0
-        half = nearest(n * 0.5)
+        half = round_small(n * 0.5)
         return p * pow2(half) * pow2(n - half)
 
     return {"exp": exp, "exponential": exp}
+
+
+def _saturating(v: Any) -> dict[str, Any]:
+    """The two that every cell needs, from 2 ** f on [-1/2, 1/2] as a polynomial and a scale."""
+    fma, least, most, round_small, pow2 = v.fma, v.min, v.max, v.round_small, v.pow2
+    absolute, copysign = v.absolute, v.copysign
+
+    @v.inline
+    def power(x):
+        """scale and p with exp(x) = scale * (1 + p), for |x| <= 80."""
+        n = round_small(x * 1.44269504088896341)
+        f = fma(x, 1.44269504088896341, -n)
+        p = fma(f, 1.5453162958838288e-4, 1.3390863664206144e-3)
+        p = fma(f, p, 9.618082557235662e-3)
+        p = fma(f, p, 5.550357114219907e-2)
+        p = fma(f, p, 2.4022650760568404e-1)
+        p = fma(f, p, 6.9314718802622790e-1)
+        return pow2(n), f * p
+
+    @v.inline
+    def expm1(x):
+        """exp(x) - 1 for |x| <= 80; exact to a few units in the last place also near 0."""
+        scale, p = power(x)
+        return fma(scale, p, scale - 1.0)
+
+    @v.inline
+    def tanh(x):
+        """Within 1e-7, and within a few units in the last place near 0."""
+        m = expm1(least(10.0, absolute(x)) * 2.0)
+        return copysign(m / (m + 2.0), x)
+
+    @v.inline
+    def sigmoid(x):
+        """Within 1e-7."""
+        scale, p = power(most(-80.0, least(80.0, -x)))
+        return 1.0 / (fma(scale, p, scale) + 1.0)
+
+    return {"expm1": expm1, "tanh": tanh, "sigmoid": sigmoid}
 
 
 def _logarithm(v: Any) -> dict[str, Any]:
@@ -164,8 +180,8 @@ def _piecewise(v: Any) -> dict[str, Any]:
 
 
 def _smooth(v: Any, basic: SimpleNamespace) -> dict[str, Any]:
-    exp, log, tanh = basic.exp, basic.log, basic.tanh
-    most, select, less, absolute = v.max, v.select, v.less, v.absolute
+    exp, expm1, log, tanh = basic.exp, basic.expm1, basic.log, basic.tanh
+    least, most, select, less, absolute = v.min, v.max, v.select, v.less, v.absolute
 
     @v.inline
     def softplus(x):
@@ -177,11 +193,11 @@ def _smooth(v: Any, basic: SimpleNamespace) -> dict[str, Any]:
 
     @v.inline
     def elu(x, alpha):
-        return select(less(0.0, x), x, (exp(x) - 1.0) * alpha)
+        return select(less(0.0, x), x, expm1(most(-80.0, least(0.0, x))) * alpha)
 
     @v.inline
     def selu(x):
-        return select(less(0.0, x), x, (exp(x) - 1.0) * 1.67326324) * 1.05070098
+        return select(less(0.0, x), x, expm1(most(-80.0, least(0.0, x))) * 1.67326324) * 1.05070098
 
     @v.inline
     def scaled_tanh(x, alpha, beta):

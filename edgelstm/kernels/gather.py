@@ -17,7 +17,7 @@ def _clamp_integers(v: Any) -> Any:
             index = np.int64(x[i])
             if index < 0:
                 index += wrap
-            y[i] = min(max(index, low), high)
+            y[i] = low if index < low else high if index > high else index
 
     return clamp
 
@@ -41,7 +41,7 @@ def clamp_f32(v: Any) -> Any:
             wide = np.int64(index)
             if wide < 0:
                 wide += wrap
-            y[i] = min(max(wide, low), high)
+            y[i] = low if wide < low else high if wide > high else wide
 
     return clamp
 

@@ -16,8 +16,9 @@ def max_pool1d(v: Any) -> Any:
     def max_pool1d(x, y, batch, steps, channels, count, size, stride, left):
         for b in range(batch):
             for t in range(count):
-                first = max(t * stride - left, 0)
-                end = min(t * stride - left + size, steps)
+                start = t * stride - left
+                first = start if start > 0 else 0
+                end = start + size if start + size < steps else steps
                 for c in range(0, channels, lanes):
                     n = channels - c
                     top = load_part(x, (b * steps + first) * channels + c, n)
@@ -38,9 +39,12 @@ def avg_pool1d(v: Any) -> Any:
         for b in range(batch):
             for t in range(count):
                 start = t * stride - left
-                first, end = max(start, 0), min(start + size, steps)
-                total = min(start + size, steps + right) - start if include_pad else end - first
-                scale = f32(1.0) / f32(total)
+                first = start if start > 0 else 0
+                end = start + size if start + size < steps else steps
+                covered = end - first
+                if include_pad:
+                    covered = (start + size if start + size < steps + right else steps + right) - start
+                scale = f32(1.0) / f32(covered)
                 for c in range(0, channels, lanes):
                     n = channels - c
                     sums = zero()

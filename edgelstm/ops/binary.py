@@ -166,7 +166,7 @@ def remainder(a: np.ndarray, b: np.ndarray, fmod: bool) -> np.ndarray:
 
 def _random(rng: np.random.Generator, spread: tuple[float, float], shape: tuple[int, ...], dtype: str) -> np.ndarray:
     values = rng.uniform(*spread, shape)
-    return (values > np.mean(spread)) if dtype == "bool" else np.asarray(values).astype(dtype)
+    return np.asarray(values > np.mean(spread) if dtype == "bool" else values).astype(dtype)
 
 
 OPS = (

@@ -36,7 +36,7 @@ class Cast(Op):
         return ()
 
     def lower(self, low: Lowering, attrs: Mapping[str, Any], ins: Sequence[Any], outs: Sequence[Any]) -> None:
-        if ins[0].dtype == outs[0].dtype:
+        if ins[0].dtype == outs[0].dtype or (ins[0].dtype, outs[0].dtype) == ("bool", "uint8"):
             low.alias(outs[0], ins[0])
         else:
             convert(low, ins[0], outs[0])

@@ -67,11 +67,11 @@ class Conv1d(Op):
         past = (W.shape[0] - 1) * attrs["dilation"]
         if attrs["stride"] != 1:
             raise NeedsFuture(f"it has stride {attrs['stride']} over time, so it gives no output at most steps")
-        slots = self.slots(attrs, ins)
-        if past and not slots:
+        window = _window(attrs, x.shape[1], W.shape[0])
+        if (window.left, window.right) != (past, 0):
             raise NeedsFuture(f"its padding is {attrs['padding']!r} over time; only causal padding gives one output for "
                               "every step without looking ahead")
-        return slots
+        return self.slots(attrs, ins)
 
     def slots(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> dict[str, StateSlot]:
         x, W = ins[:2]

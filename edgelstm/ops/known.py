@@ -18,13 +18,13 @@ def known_array(fact: Fact, role: str) -> np.ndarray:
 
 def known_ints(fact: Fact, role: str) -> tuple[int, ...]:
     """The integers of an index input of at most one axis. Raises ShapeError when unknown or of another kind."""
-    if fact.dtype not in _INTEGERS or fact.rank > 1:
+    if fact.dtype not in _INTEGERS or len(fact.shape) > 1:
         raise ShapeError(f"its {role} is {fact.dtype}{list(fact.shape)}; a list of int64 or int32 is supported")
     return tuple(int(n) for n in known_array(fact, role).reshape(-1))
 
 
 def known_number(fact: Fact, role: str) -> float | int:
     """The number of a scalar index input (one element of any rank). Raises ShapeError when unknown or of another size."""
-    if fact.size != 1:
+    if any(n != 1 for n in fact.shape):
         raise ShapeError(f"its {role} has the shape {list(fact.shape)}; a single number is supported")
     return known_array(fact, role).reshape(-1)[0].item()

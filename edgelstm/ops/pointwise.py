@@ -103,7 +103,7 @@ def broadcast_layout(out: Sequence[int], *shapes: Sequence[int]) -> tuple[list[i
             dims.append(length)
             steps.append(step)
     if not dims:
-        return [1], [[0] for _ in shapes]
+        return [1], [[1] for _ in shapes]
     if len(dims) > MAX_AXES:
         raise ShapeError(f"broadcasting over {len(dims)} axes that cannot be merged; at most {MAX_AXES} are supported")
     return dims, [[step[i] for step in steps] for i in range(len(shapes))]

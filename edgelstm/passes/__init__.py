@@ -3,8 +3,9 @@
 from edgelstm.graph import Graph
 from edgelstm.passes.dead import remove_dead
 from edgelstm.passes.fold import fold_constants
+from edgelstm.passes.fuse_dense import fuse_dense
 
-PASSES = (fold_constants, remove_dead)
+PASSES = (fold_constants, fuse_dense, remove_dead)
 
 
 def simplify(graph: Graph) -> Graph:

@@ -12,21 +12,16 @@ from edgelstm.graph import Graph, Node
 def fuse_dense(graph: Graph) -> Graph:
     """The same graph with `matmul` by a constant matrix as `dense`, and with a constant vector added to it as its bias."""
     nodes = [_as_dense(node, graph.constants) for node in graph.nodes]
-    readers = Counter(value for node in nodes for value in node.inputs if value is not None)
+    readers = Counter(value for node in nodes for value in node.inputs)
     readers.update(port.value for port in graph.outputs)
-    made_by = {node.outputs[0]: i for i, node in enumerate(nodes) if node.op == "dense" and len(node.inputs) == 2
-               or node.op == "dense" and node.inputs[2] is None}
-    constants = dict(graph.constants)
-    dropped = set()
+    unbiased = {node.outputs[0]: node for node in nodes if _has_no_bias(node) and readers[node.outputs[0]] == 1}
+    fused: dict[str, Node] = {}
     for i, node in enumerate(nodes):
-        product, bias = _bias_addition(node, made_by, readers, nodes, constants)
-        if bias is None:
-            continue
-        dense = nodes[made_by[product]]
-        constants[f"{bias}.bias"] = constants[bias].reshape(-1)
-        nodes[i] = Node(dense.name, "dense", (*dense.inputs[:2], f"{bias}.bias"), node.outputs)
-        dropped.add(made_by[product])
-    return replace(graph, nodes=tuple(node for i, node in enumerate(nodes) if i not in dropped), constants=constants)
+        product, bias = _bias_addition(node, unbiased, graph.constants)
+        if product is not None:
+            dense = unbiased[product]
+            nodes[i] = fused[product] = Node(dense.name, "dense", (*dense.inputs[:2], bias), node.outputs)
+    return replace(graph, nodes=tuple(node for node in nodes if node.outputs[0] not in fused))
 
 
 def _as_dense(node: Node, constants: Mapping[str, np.ndarray]) -> Node:
@@ -36,14 +31,17 @@ def _as_dense(node: Node, constants: Mapping[str, np.ndarray]) -> Node:
     return Node(node.name, "dense", node.inputs, node.outputs)
 
 
-def _bias_addition(node: Node, made_by: Mapping[str, int], readers: Counter[str], nodes: list[Node],
-                   constants: Mapping[str, np.ndarray]) -> tuple[str, str | None]:
-    """(dense output, constant) of a node that adds a vector (N,) to a dense output that nothing else reads; else None."""
-    if node.op != "add":
-        return "", None
-    for product, bias in (node.inputs, node.inputs[::-1]):
-        if product in made_by and readers[product] == 1 and bias in constants:
-            units = constants[nodes[made_by[product]].inputs[1]].shape[1]
-            if constants[bias].shape == (units,):
-                return product, bias
-    return "", None
+def _has_no_bias(node: Node) -> bool:
+    return node.op == "dense" and (len(node.inputs) == 2 or node.inputs[2] is None)
+
+
+def _bias_addition(node: Node, unbiased: Mapping[str, Node],
+                   constants: Mapping[str, np.ndarray]) -> tuple[str | None, str | None]:
+    """(dense output, constant) of a node that adds a vector (N,) to a dense layer without bias, else (None, None)."""
+    if node.op == "add":
+        for product, bias in (node.inputs, node.inputs[::-1]):
+            if product in unbiased and bias in constants:
+                units = constants[unbiased[product].inputs[1]].shape[1:]
+                if constants[bias].shape == units:
+                    return product, bias
+    return None, None

@@ -25,6 +25,7 @@ Element by element (arguments may be numbers where one of them is a V)
                                     on a NaN of x
     absolute(x), sqrt(x), copysign(magnitude, sign)
     nearest(x)                      rounded half to even, for any |x|; NaN and infinities stay
+    round_small(x)                  the same and cheaper, for |x| < 2 ** 22; NaN stays, anything elsewhere
     floor(x), ceil(x), truncate(x)
     pow2(n)                         2 ** n for integral n in [-126, 127]; anything elsewhere
     exponent(x), mantissa(x)        x = mantissa * 2 ** exponent with mantissa in [1, 2), for positive normal x

@@ -63,9 +63,15 @@ def _small(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
     return builder.fcmp_ordered("<", magnitude, constant(x.type, _INTEGRAL))
 
 
-def _nearest(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
+def _round_small(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
     bias = constant(x.type, _ROUNDING)
-    rounded = builder.fsub(builder.fadd(x, bias), bias)
+    return builder.fsub(builder.fadd(x, bias), bias)
+
+
+def _nearest(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
+    magnitude = _llvm("fabs")(builder, x)
+    bias = constant(x.type, _INTEGRAL)
+    rounded = builder.fsub(builder.fadd(magnitude, bias), bias)
     signed = _llvm("copysign")(builder, rounded, x)
     return builder.select(_small(builder, x), signed, x)
 
@@ -185,6 +191,7 @@ _MEMBERS: dict[str, Any] = {
     "sqrt": _elementwise(_llvm("sqrt")),
     "copysign": _elementwise(_llvm("copysign")),
     "nearest": _elementwise(_nearest),
+    "round_small": _elementwise(_round_small),
     "floor": _elementwise(_floor),
     "ceil": _elementwise(_ceil),
     "truncate": _elementwise(_truncate),

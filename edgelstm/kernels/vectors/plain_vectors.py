@@ -138,8 +138,8 @@ class Vectors:
 
     outline = inline
     absolute, sqrt, copysign = staticmethod(np.abs), staticmethod(np.sqrt), staticmethod(np.copysign)
-    nearest, floor, ceil = staticmethod(np.rint), staticmethod(np.floor), staticmethod(np.ceil)
-    truncate = staticmethod(np.trunc)
+    nearest, round_small, floor = staticmethod(np.rint), staticmethod(np.rint), staticmethod(np.floor)
+    ceil, truncate = staticmethod(np.ceil), staticmethod(np.trunc)
     less, less_equal, equal = staticmethod(np.less), staticmethod(np.less_equal), staticmethod(np.equal)
     both, either, invert = staticmethod(np.logical_and), staticmethod(np.logical_or), staticmethod(np.logical_not)
     any_set, all_set = staticmethod(np.any), staticmethod(np.all)

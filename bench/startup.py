@@ -1,0 +1,82 @@
+"""Start-up times of whole processes, interleaved, each as a ratio to `python -c "import numpy"`.
+
+    python -m bench.startup [--repeats 15] [--json]
+
+Rows: `import edgelstm`; a process that loads a converted model and prints its first output, with the kernels cached; the same
+through the command line; and, once, with an empty cache, in seconds.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+MODEL = Path(__file__).parent.parent / "examples" / "forecast" / "model.keras"
+FIRST_OUTPUT = (
+    "import sys, numpy, edgelstm; s = edgelstm.load(sys.argv[1]).stream(); "
+    "print(s.step(numpy.zeros(s.model.inputs[0].shape[-1], 'float32')))"
+)
+
+
+def seconds(command: list[str], **environment: str) -> float:
+    """Wall time of one process. Raises CalledProcessError when it fails."""
+    start = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tempfile.gettempdir(),
+                   env={**os.environ, **environment})
+    return time.perf_counter() - start
+
+
+def commands(folder: Path) -> dict[str, list[str]]:
+    """The processes that are compared, by name; the baseline first."""
+    import edgelstm
+
+    model, frame = folder / "model.elstm", folder / "x.npy"
+    graph = edgelstm.convert(MODEL, model)
+    np.save(frame, np.zeros((1, 1, graph.inputs[0].shape[-1]), np.float32))
+    python = sys.executable
+    return {
+        "import numpy": [python, "-c", "import numpy"],
+        "import edgelstm": [python, "-c", "import edgelstm"],
+        "load, first output": [python, "-c", FIRST_OUTPUT, str(model)],
+        "edgelstm run": [python, "-m", "edgelstm", "run", str(model), str(frame)],
+    }
+
+
+def measure(repeats: int) -> dict[str, dict[str, float]]:
+    """Median milliseconds, and the median of the paired ratios to the baseline, by command."""
+    with tempfile.TemporaryDirectory() as name:
+        runs = commands(Path(name))
+        with tempfile.TemporaryDirectory() as empty:
+            cold = seconds(runs["load, first output"], EDGELSTM_CACHE=empty)
+        for command in runs.values():
+            seconds(command)
+        rounds = [{key: seconds(command) for key, command in runs.items()} for _ in range(repeats)]
+    base = "import numpy"
+    table = {key: {"ms": 1e3 * statistics.median(r[key] for r in rounds),
+                   "ratio": statistics.median(r[key] / r[base] for r in rounds)} for key in runs}
+    return table | {"empty cache, first output": {"ms": 1e3 * cold, "ratio": cold / statistics.median(r[base] for r in rounds)}}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    table = measure(args.repeats)
+    if args.json:
+        print(json.dumps(table, indent=1))
+    else:
+        for key, row in table.items():
+            print(f"{key:28} {row['ms']:9.1f} ms   {row['ratio']:6.2f} x")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

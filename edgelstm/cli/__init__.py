@@ -1,0 +1,52 @@
+"""The command line: `edgelstm COMMAND`. One module per command; what is heavy is imported inside the commands.
+
+Human text goes to standard error, results and --json to standard output. Exit codes: 0 done, 1 a threshold was missed,
+2 usage (wrong arguments or shapes), 3 unsupported, 4 bad or corrupt file, 5 something missing on this machine.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from edgelstm.cli import convert, doctor, info, run, verify, warm
+from edgelstm.errors import EdgeLSTMError
+from edgelstm.version import __version__
+
+COMMANDS = (convert, info, run, verify, warm, doctor)
+INTERRUPTED, PIPE_CLOSED = 130, 141  # what a shell reports for SIGINT and SIGPIPE
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and give its exit code. Bad arguments end in SystemExit(2), as argparse does."""
+    sys.stdout.reconfigure(errors="backslashreplace")
+    arguments = _parser().parse_args(argv)
+    try:
+        code = arguments.run(arguments)
+        sys.stdout.flush()
+        return code
+    except EdgeLSTMError as error:
+        print(f"edgelstm: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The interpreter flushes standard output once more at its end; give it somewhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="edgelstm", description="Run trained recurrent networks where the training framework cannot go.",
+        epilog="exit codes: 0 done, 1 a threshold was missed, 2 usage, 3 unsupported, 4 bad or corrupt file, "
+               "5 something missing on this machine")
+    parser.add_argument("--version", action="version", version=f"edgelstm {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        name = command.__name__.rpartition(".")[2]
+        one = commands.add_parser(name, help=command.SUMMARY, description=command.__doc__,
+                                  formatter_class=argparse.RawDescriptionHelpFormatter)
+        command.configure(one)
+        one.set_defaults(run=command.run)
+    return parser
