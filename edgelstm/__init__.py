@@ -23,7 +23,7 @@ _HOMES = {
     "Stream": "stream",
     "TensorSpec": "graph",
     "UnsupportedError": "errors",
-    "convert": "convert",
+    "convert": "conversion",
     "load": "model",
 }
 
@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from edgelstm.convert import convert
+    from edgelstm.conversion import convert
     from edgelstm.errors import (
         BuildError,
         DependencyError,

@@ -119,7 +119,7 @@ class Model:
 
     def stream_layout(self, batch: int) -> StateLayout:
         """Where the states of a stream of this batch lie."""
-        return state_layout(self._graph, step_shapes(self._graph, batch, 1))
+        return state_layout(self._graph, step_shapes(self._graph, batch, 1), self.streaming.carriers)
 
     def stream_program(self, shapes: Mapping[str, Sequence[int]], states: StateLayout) -> Program:
         """The linked program of a stream for these input shapes."""

@@ -133,7 +133,7 @@ class Stream:
             if out is None:
                 door()
                 return shown.copy()
-            if out.shape != shown_shape or out.dtype != shown_dtype:
+            if type(out) is not array_type or out.shape != shown_shape or out.dtype != shown_dtype:
                 self._check_out(out, shown)
             door()
             out[...] = shown

@@ -1,23 +1,24 @@
 """Whether a model can run one time step at a time, and if not, which node prevents it."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgelstm import ops
 from edgelstm.builder import stand_in
 from edgelstm.errors import ShapeError
 from edgelstm.facts import infer_node
-from edgelstm.graph import Graph
-from edgelstm.ops.op import Fact, NeedsFuture
+from edgelstm.graph import Graph, Node
+from edgelstm.ops.op import Fact, NeedsFuture, time_axes
 
 
 @dataclass(frozen=True)
 class Streaming:
-    """`ok`, or the node that prevents streaming and the reason."""
+    """`ok`, or the node that prevents streaming and the reason. `carriers` names the nodes whose states a stream carries."""
 
     ok: bool
     node: str = ""
     reason: str = ""
+    carriers: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
         where = f"node {self.node!r}: " if self.node else ""
@@ -32,40 +33,54 @@ def analyse(graph: Graph) -> Streaming:
         return Streaming(False, reason="the model has no time axis and no state")
     symbols = sorted({d for port in graph.inputs for d in port.shape if isinstance(d, str)})
     times = {port.shape[port.time] for port in graph.inputs if port.time is not None}
-    if any(isinstance(d, int) for d in times):
-        return Streaming(False, reason=f"the model accepts exactly {min(d for d in times if isinstance(d, int))} time steps")
+    fixed = [d for d in times if isinstance(d, int)]
+    if fixed:
+        return Streaming(False, reason=f"the model accepts exactly {min(fixed)} time steps")
     time = stand_in(len(symbols))
     lengths = {symbol: time if symbol in times else stand_in(i) for i, symbol in enumerate(symbols)}
-    return _ask_nodes(graph, lengths, time) or Streaming(True)
+    return _ask_nodes(graph, lengths, time)
 
 
-def _ask_nodes(graph: Graph, lengths: dict[str, int], time: int) -> Streaming | None:
-    states = dict(graph.states)
+def _ask_nodes(graph: Graph, lengths: dict[str, int], time: int) -> Streaming:
+    states, collapsed, carriers = dict(graph.states), set(), set()
     facts = {name: Fact(array.shape, str(array.dtype), array) for name, array in graph.constants.items()}
     for port in graph.inputs:
         shape = tuple(lengths.get(d, d) for d in port.shape)
         sources = frozenset() if port.name in states else frozenset({port.name})
         facts[port.value] = Fact(shape, port.dtype, None, sources)
     for node in graph.nodes:
-        op = ops.get(node.op)
         try:
-            outs = infer_node(node, facts)
-            ins = [None if name is None else facts[name] for name in node.inputs]
-            ins += [None] * (len([n for n in op.inputs if not n.endswith("*")]) - len(ins))
-            facts.update(outs)
-            shown = [facts[name] for name in node.outputs if name is not None]
-            if _runs(ins, shown):
-                op.stream(node.attrs, ins, shown, time)
+            facts.update(infer_node(node, facts))
+            if _ask(node, facts, time, collapsed):
+                carriers.add(node.name)
         except NeedsFuture as reason:
             return Streaming(False, node.name, str(reason))
         except ShapeError as error:
             return Streaming(False, node.name, str(error))
-    return None
+    return Streaming(True, carriers=frozenset(carriers))
 
 
-def _runs(ins: Iterable[Fact | None], outs: Iterable[Fact]) -> bool:
-    """Whether a node computes anything at run time; shape arithmetic and constants do not."""
-    return any(fact.value is None for fact in outs)
+def _ask(node: Node, facts: Mapping[str, Fact], time: int, collapsed: set[str]) -> bool:
+    """Whether a stream carries states for a node; raises NeedsFuture when it can't work step by step.
+
+    `collapsed` collects the values that stand for all steps so far, such as a last output: at every step of a stream they have
+    another value than at the end of the sequence, so nothing may spread them over time again.
+    """
+    op = ops.get(node.op)
+    ins = [None if name is None else facts[name] for name in node.inputs]
+    ins += [None] * (len([n for n in op.inputs if not n.endswith("*")]) - len(ins))
+    names = [name for name in node.outputs if name is not None]
+    outs = [facts[name] for name in names]
+    spread = any(time_axes(fact, time) for fact in outs)
+    if all(fact.value is not None for fact in outs) and not spread:
+        return False
+    slots = op.stream(node.attrs, ins, outs, time)
+    taken = [name for name in node.inputs if name in collapsed]
+    if spread and taken:
+        raise NeedsFuture("it combines every time step with a value that is complete only after the last one")
+    if taken or any(time_axes(fact, time) for fact in ins):
+        collapsed.update(name for name in names if not time_axes(facts[name], time))
+    return bool(slots)
 
 
 def step_shapes(graph: Graph, batch: int, steps: int) -> dict[str, tuple[int, ...]]:

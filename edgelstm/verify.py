@@ -61,6 +61,7 @@ def _row(number: int, name: str, found: np.ndarray, expected: np.ndarray, probe:
     with np.errstate(invalid="ignore"):
         error = np.abs(found.astype(np.float64) - expected)
         same = (found == expected) | (np.isnan(found) & np.isnan(expected))
+        within = np.isfinite(size) & (error <= probe.atol + probe.rtol * size)
     error = np.where(same, 0.0, np.where(np.isnan(error), np.inf, error))
-    ok = bool(np.all(same | (np.isfinite(size) & (error <= probe.atol + probe.rtol * size))))
+    ok = bool(np.all(same | within))
     return Row(number, name, float(np.max(error, initial=0.0)), tolerance, ok)

@@ -32,7 +32,8 @@ class Guarded:
 
     @property
     def intact(self):
-        return bool((self._bytes[:_GUARD] == _SENTINEL).all() and (self._bytes[_GUARD + self._size:] == _SENTINEL).all())
+        before, after = self._bytes[:_GUARD], self._bytes[_GUARD + self._size:]
+        return bool((before == _SENTINEL).all() and (after == _SENTINEL).all())
 
 
 class GuardedLowering:

@@ -7,17 +7,23 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
+from edgelstm_converters.onnx import read
 from onnx import TensorProto, helper, numpy_helper
 
 from edgelstm import reference
 from edgelstm.graph import Graph
-from edgelstm_converters.onnx import read
 
 Shape = Sequence[int | str]
 
 
-def make(nodes: Sequence[onnx.NodeProto], inputs: Mapping[str, Any], outputs: Sequence[str],
-         constants: Mapping[str, np.ndarray] | None = None, opset: int = 17, **extra: Any) -> onnx.ModelProto:
+def make(
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Mapping[str, Any],
+    outputs: Sequence[str],
+    constants: Mapping[str, np.ndarray] | None = None,
+    opset: int = 17,
+    **extra: Any,
+) -> onnx.ModelProto:
     """A model. `inputs` gives a shape (float32), or (dtype, shape), by name."""
     ports = [_port(name, given) for name, given in inputs.items()]
     tensors = [numpy_helper.from_array(np.asarray(array), name) for name, array in (constants or {}).items()]
@@ -66,7 +72,9 @@ def assert_agrees(model: onnx.ModelProto, feed: Mapping[str, np.ndarray], folder
     assert list(found) == list(expected)
     for name, array in expected.items():
         assert found[name].shape == array.shape, name
-        np.testing.assert_allclose(found[name].astype(np.float64), array.astype(np.float64), rtol=1e-4, atol=atol, err_msg=name)
+        np.testing.assert_allclose(
+            found[name].astype(np.float64), array.astype(np.float64), rtol=1e-4, atol=atol, err_msg=name
+        )
     return graph
 
 

@@ -31,7 +31,8 @@ def rich_graph() -> Graph:
     builder, rng = GraphBuilder(), np.random.default_rng(3)
     x = builder.input("größe", "float32", ("B", "T", 3), batch=0, time=1)
     h0 = builder.input("h0", "float32", ("B", 4), batch=0)
-    W, R = builder.constant(rng.standard_normal((3, 12)), "W"), builder.constant(rng.standard_normal((4, 12)), "probe/0/input/h0")
+    W = builder.constant(rng.standard_normal((3, 12)), "W")
+    R = builder.constant(rng.standard_normal((4, 12)), "probe/0/input/h0")
     y, h = builder.add_many("gru", x, W, R, None, None, h0, used=2, activation=("hard_sigmoid", 1 / 6, 0.5), name="gru")
     for array in (np.array([True, False]), np.array(7, np.int64), np.arange(3, dtype=np.int32), np.zeros((0, 2), np.uint8)):
         builder.constant(array)
@@ -154,14 +155,16 @@ def test_write_over_a_folder_leaves_nothing(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
-@pytest.mark.parametrize("make", [lambda p: None, lambda p: p.mkdir(), lambda p: p.write_bytes(b"")], ids=["missing", "folder", "empty"])
+@pytest.mark.parametrize("make", [lambda p: None, lambda p: p.mkdir(), lambda p: p.write_bytes(b"")],
+                         ids=["missing", "folder", "empty"])
 def test_read_what_is_no_file(tmp_path, make):
     make(tmp_path / "model.elstm")
     with pytest.raises(FormatError, match=r"model\.elstm: "):
         read(tmp_path / "model.elstm")
 
 
-@pytest.mark.parametrize("provenance", [{"x": np.ones(2)}, {"x": float("nan")}, {"x": "\ud800"}], ids=["array", "nan", "surrogate"])
+@pytest.mark.parametrize("provenance", [{"x": np.ones(2)}, {"x": float("nan")}, {"x": "\ud800"}],
+                         ids=["array", "nan", "surrogate"])
 def test_write_refuses_metadata_that_json_cannot_hold(provenance):
     builder = GraphBuilder()
     builder.output("y", builder.input("x", "float32", (1,)))
@@ -322,3 +325,35 @@ def test_any_damage_is_noticed(data):
         if damaged != good:
             with pytest.raises(FormatError):
                 from_bytes(damaged)
+
+
+JUNK = st.one_of(st.none(), st.booleans(), st.integers(-2**70, 2**70), st.floats(allow_nan=False, allow_infinity=False),
+                 st.text(max_size=3), st.lists(st.integers(-2, 2), max_size=3), st.dictionaries(st.text(max_size=2), st.none()),
+                 st.sampled_from([[[]], {"float": "nan"}, ["relu", 1, 2], [[1], 2, 3], "gru", "tanh", "W", "h0"]))
+
+
+def places(value, path=()):
+    """Every path into a JSON value."""
+    yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield from places(inner, (*path, key))
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.data())
+def test_a_signed_file_with_a_strange_graph_is_refused_or_read(data):
+    def alter(graph):
+        *path, last = data.draw(st.sampled_from([path for path in places(graph) if path]))
+        for key in path:
+            graph = graph[key]
+        if data.draw(st.booleans()):
+            graph[last] = data.draw(JUNK)
+        else:
+            del graph[last]
+
+    try:
+        again = from_bytes(with_graph(alter))
+    except FormatError:
+        return
+    assert to_bytes(from_bytes(to_bytes(again))) == to_bytes(again)

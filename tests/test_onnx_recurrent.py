@@ -4,11 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
+from edgelstm_converters.onnx.weights import LSTM_ORDER, reordered
 from onnx import helper
 
 from edgelstm import reference
 from edgelstm.errors import FormatError, UnsupportedError
-from edgelstm_converters.onnx.recurrent import LSTM_ORDER, reordered
 from tests.onnx_models import assert_agrees, imported, make
 
 STEPS, BATCH, N_IN, UNITS = 5, 3, 4, 6
@@ -20,7 +20,9 @@ DIRECTIONS = ("forward", "reverse", "bidirectional")
 class Recurrent:
     """One recurrent node with random weights; `feed` holds the inputs, `constants` the parameters."""
 
-    def __init__(self, rng, op="LSTM", direction="forward", lengths=None, states=False, bias=True, peephole=False, **attrs):
+    def __init__(
+        self, rng, op="LSTM", direction="forward", lengths=None, states=False, bias=True, peephole=False, **attrs
+    ):
         n, rows = 2 if direction == "bidirectional" else 1, GATES[op] * UNITS
         self.feed = {"X": rng.standard_normal((STEPS, BATCH, N_IN)).astype(np.float32)}
         self.ports = {"X": ("T", "B", N_IN)}
@@ -41,8 +43,14 @@ class Recurrent:
             names.pop()
         self.outputs = ["Y", "Y_h", "Y_c"][: 3 if op == "LSTM" else 2]
         attrs.setdefault("hidden_size", UNITS)
-        self.node = helper.make_node(op, names, self.outputs, name="cell", direction=direction,
-                                     **{key: value for key, value in attrs.items() if value is not None})
+        self.node = helper.make_node(
+            op,
+            names,
+            self.outputs,
+            name="cell",
+            direction=direction,
+            **{key: value for key, value in attrs.items() if value is not None},
+        )
 
     @staticmethod
     def _random(rng, *shape):
@@ -52,13 +60,13 @@ class Recurrent:
         return make([self.node], self.ports, self.outputs, self.constants, opset)
 
 
-@pytest.mark.parametrize(("op", "direction"), itertools.product(CELLS, DIRECTIONS))
+@pytest.mark.parametrize(("op", "direction"), list(itertools.product(CELLS, DIRECTIONS)))
 def test_directions(op, direction, rng, tmp_path):
     cell = Recurrent(rng, op, direction)
     assert_agrees(cell.model(), cell.feed, tmp_path)
 
 
-@pytest.mark.parametrize(("op", "direction"), itertools.product(CELLS, DIRECTIONS))
+@pytest.mark.parametrize(("op", "direction"), list(itertools.product(CELLS, DIRECTIONS)))
 def test_initial_states_and_lengths(op, direction, rng, tmp_path):
     cell = Recurrent(rng, op, direction, lengths=[5, 2, 3], states=True)
     graph = assert_agrees(cell.model(), cell.feed, tmp_path)
@@ -94,17 +102,35 @@ def test_coupled_forget_gate(rng, tmp_path):
     assert_agrees(cell.model(), cell.feed, tmp_path)
 
 
-@pytest.mark.parametrize("names", [["HardSigmoid", "Relu", "Softsign"], ["Sigmoid", "LeakyRelu", "ScaledTanh"],
-                                   ["Sigmoid", "Softplus", "Elu"], ["HardSigmoid", "ThresholdedRelu", "Affine"]])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["HardSigmoid", "Relu", "Softsign"],
+        ["Sigmoid", "LeakyRelu", "ScaledTanh"],
+        ["Sigmoid", "Softplus", "Elu"],
+        ["HardSigmoid", "ThresholdedRelu", "Affine"],
+    ],
+)
 def test_activations_with_their_parameters(names, rng, tmp_path):
     cell = Recurrent(rng, activations=names, activation_alpha=[0.3, 0.4, 0.6], activation_beta=[0.45, 0.7])
     assert_agrees(cell.model(), cell.feed, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["HardSigmoid", "LeakyRelu", "Elu", "ThresholdedRelu"])
+@pytest.mark.parametrize("name", ["HardSigmoid", "LeakyRelu", "Elu"])
 def test_activations_with_default_parameters(name, rng, tmp_path):
     cell = Recurrent(rng, "RNN", activations=[name])
     assert_agrees(cell.model(), cell.feed, tmp_path)
+
+
+def test_default_threshold_is_that_of_the_operator(rng, tmp_path):
+    """ONNX Runtime takes 0 here; the specification refers to ThresholdedRelu, whose alpha is 1."""
+    cell = Recurrent(rng, "RNN", activations=["ThresholdedRelu"])
+    assert imported(cell.model(), tmp_path).nodes[0].attrs["activation"] == ("thresholded_relu", 1.0, 0.0)
+
+
+def test_activations_without_default_need_their_parameters(rng, tmp_path):
+    with pytest.raises(UnsupportedError, match="ScaledTanh needs activation_alpha"):
+        imported(Recurrent(rng, "RNN", activations=["ScaledTanh"]).model(), tmp_path)
 
 
 def test_activations_of_both_directions(rng, tmp_path):

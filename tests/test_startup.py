@@ -24,7 +24,6 @@ def loaded_modules(code: str, *args: str) -> set[str]:
 
 def test_import_loads_nothing_heavy():
     assert not loaded_modules("import edgelstm") & {*HEAVY, "numpy"}
-    assert not loaded_modules("from edgelstm import *") & set(HEAVY)
 
 
 def test_a_process_with_cached_kernels_never_imports_numba(tmp_path):

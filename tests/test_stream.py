@@ -200,3 +200,23 @@ def test_pool(stacked, rng):
     three = pool.open()
     np.testing.assert_array_equal(pool.step({three: x[0]})[three], model.stream().step(x[0]))
     assert three not in (one, two)
+
+
+def test_a_last_step_spread_over_time_cannot_stream(layers):
+    b = layers.builder
+    x = b.input("x", "float32", ("batch", "time", 4))
+    y = layers.recurrent("gru", x, 4, gates=3)
+    last = b.add("unsqueeze", layers.recurrent("lstm", y, 4, gates=4, sequences=False), axes=[1])
+    graph = layers.graph(y=b.add("add", y, last, name="residual"))
+    with pytest.raises(edgelstm.DeviceError, match="'residual'"):
+        edgelstm.load(graph).stream()
+
+
+def test_positions_cannot_stream(layers):
+    b = layers.builder
+    x = b.input("x", "float32", ("batch", "time", 4))
+    steps = b.add("gather", b.add("shape", x), b.constant(np.int64(1)))
+    positions = b.add("range", b.constant(np.int64(0)), steps, b.constant(np.int64(1)), name="positions")
+    y = b.add("add", layers.recurrent("gru", x, 4, gates=3), b.add("unsqueeze", b.add("cast", positions, to="float32"), axes=[1]))
+    with pytest.raises(edgelstm.DeviceError, match="'positions'"):
+        edgelstm.load(layers.graph(y=y)).stream()

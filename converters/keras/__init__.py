@@ -1,11 +1,8 @@
-"""Keras files to Graphs: .keras archives, whole-model HDF5, and JSON with weights, of Keras 1, 2 and 3. Keras is not needed."""
+"""Keras files to Graphs: .keras archives, whole-model HDF5, and JSON with weights, of Keras 1 to 3, without Keras."""
 
 from pathlib import Path
 from typing import Any
 
-from edgelstm.builder import GraphBuilder
-from edgelstm.errors import FormatError, ShapeError, UnsupportedError
-from edgelstm.graph import Graph
 from edgelstm_converters.keras import (  # noqa: F401  (each of them registers the handlers of its layers)
     attention,
     convolution,
@@ -26,6 +23,10 @@ from edgelstm_converters.keras.inputs import InputSpec, Shape, candidates, input
 from edgelstm_converters.keras.network import run_model
 from edgelstm_converters.keras.registry import register
 from edgelstm_converters.keras.weights import assign_weights
+
+from edgelstm.builder import GraphBuilder
+from edgelstm.errors import FormatError, ShapeError, UnsupportedError
+from edgelstm.graph import Graph
 
 __all__ = ["read", "register"]
 
@@ -57,11 +58,15 @@ def _build(container: Container, major: int, model: LayerSpec, specs: list[Input
     raise FormatError(f"{container.label}: the layers do not fit together: {failure}")
 
 
-def _build_for(container: Container, major: int, model: LayerSpec, specs: list[InputSpec], shapes: list[Shape]) -> Graph:
+def _build_for(
+    container: Container, major: int, model: LayerSpec, specs: list[InputSpec], shapes: list[Shape]
+) -> Graph:
     builder = GraphBuilder()
     context = Context(builder, container.label, major, theano=container.backend == "theano")
-    inputs = [Tensor(builder.input(spec.name, spec.dtype, shape, batch=0, time=1 if spec.sequence else None))
-              for spec, shape in zip(specs, shapes, strict=True)]
+    inputs = [
+        Tensor(builder.input(spec.name, spec.dtype, shape, batch=0, time=1 if spec.sequence else None))
+        for spec, shape in zip(specs, shapes, strict=True)
+    ]
     outputs = run_model(context, model, inputs)
     if outputs is None:
         raise UnsupportedError(f"{container.label} cannot be converted", context.problems)

@@ -6,8 +6,23 @@ from edgelstm_converters.keras.call import Call
 
 Attribute = str | tuple[str, float, float]
 
-_SAME = ("linear", "relu", "tanh", "sigmoid", "softsign", "softplus", "elu", "selu", "gelu", "silu", "exponential", "relu6",
-         "mish", "hard_silu", "log_sigmoid")
+_SAME = (
+    "linear",
+    "relu",
+    "tanh",
+    "sigmoid",
+    "softsign",
+    "softplus",
+    "elu",
+    "selu",
+    "gelu",
+    "silu",
+    "exponential",
+    "relu6",
+    "mish",
+    "hard_silu",
+    "log_sigmoid",
+)
 _ALIASES = {"swish": "silu", "hard_swish": "hard_silu", "exp": "exponential"}
 _ONLY_ALONE = ("softmax", "log_softmax", "hard_tanh", "tanh_shrink")
 _OBJECTS = {"ReLU": "relu", "LeakyReLU": "leaky_relu", "ELU": "elu", "Softmax": "softmax"}
@@ -74,7 +89,13 @@ def _serialized(value: dict[str, Any]) -> Any:
         return config if value.get("registered_name") in (None, config, "function") else None
     if value.get("class_name") not in _OBJECTS or not isinstance(config, dict):
         return None
-    defaults = {"max_value": (None,), "negative_slope": (0.0, 0.0, 0), "threshold": (0.0, 0), "alpha": (1.0, 1), "axis": (-1,)}
+    defaults = {
+        "max_value": (None,),
+        "negative_slope": (0.0, 0.0, 0),
+        "threshold": (0.0, 0),
+        "alpha": (1.0, 1),
+        "axis": (-1,),
+    }
     if value["class_name"] == "LeakyReLU":
         defaults |= {"negative_slope": (0.2,), "alpha": (0.2,)}
     plain = all(config[key] in allowed for key, allowed in defaults.items() if key in config)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from edgelstm_converters.keras.keras1 import modern
 
 from edgelstm.errors import FormatError
-from edgelstm_converters.keras.keras1 import modern
 
 MODELS = ("Sequential", "Functional", "Model")
 MAX_DEPTH = 32
@@ -69,8 +69,10 @@ class ModelSpec:
 def parse_model(architecture: dict[str, Any], major: int) -> LayerSpec:
     """The whole model as one LayerSpec. Raises FormatError where the JSON is no description of a model."""
     if architecture.get("class_name") not in MODELS:
-        raise FormatError(f"the architecture describes {architecture.get('class_name')!r}, which is not a model; "
-                          f"supported are {', '.join(MODELS)} (a subclassed model has no readable architecture)")
+        raise FormatError(
+            f"the architecture describes {architecture.get('class_name')!r}, which is not a model; "
+            f"supported are {', '.join(MODELS)} (a subclassed model has no readable architecture)"
+        )
     return _parse_layer(architecture, major, 0)
 
 
@@ -116,7 +118,9 @@ def _kind(entry: dict[str, Any], config: dict[str, Any]) -> str:
 def _wrapped(spec: LayerSpec, major: int, depth: int) -> dict[str, LayerSpec]:
     """The layers that a wrapper or a cell container holds."""
     keys = [key for key in _PARTS.get(spec.kind, ()) if spec.config.get(key) is not None]
-    children = {_TREE_NAMES.get((spec.kind, key), key): _parse_layer(spec.config[key], major, depth + 1) for key in keys}
+    children = {
+        _TREE_NAMES.get((spec.kind, key), key): _parse_layer(spec.config[key], major, depth + 1) for key in keys
+    }
     if spec.kind == "Bidirectional" and "forward_layer" in children and "backward_layer" not in children:
         children["backward_layer"] = _reversed(spec.config["layer"], major, depth)
     if spec.kind in ("StackedRNNCells", "RNN") and isinstance(cells := spec.config.get("cells"), list):
@@ -156,7 +160,9 @@ def _model_spec(spec: LayerSpec, major: int, depth: int) -> ModelSpec:
         raise FormatError(f"the model {spec.name!r} has no layers")
     layers = [_parse_layer(entry, major, depth + 1) for entry in entries]
     if spec.kind == "Sequential":
-        first = next((layer for layer in layers if "batch_shape" in layer.config or "batch_input_shape" in layer.config), None)
+        first = next(
+            (layer for layer in layers if "batch_shape" in layer.config or "batch_input_shape" in layer.config), None
+        )
         if first is None and (shape := spec.config.get("build_input_shape")):
             layers[0].config = {"batch_shape": shape} | layers[0].config
         return ModelSpec(layers, sequential=True)

@@ -1,7 +1,6 @@
 """Attention layers written out as matrix products and a softmax."""
 
 import numpy as np
-
 from edgelstm_converters.keras.call import Call, Mask, Tensor
 from edgelstm_converters.keras.registry import layer
 
@@ -32,8 +31,16 @@ def additive_attention(call: Call) -> Tensor:
     return _attended(call, call.add("reduce_sum", terms, suffix="/scores", axes=(3,)), value)
 
 
-@layer("MultiHeadAttention", honours="num_heads key_dim value_dim use_bias", fixed={
-    "output_shape": (None,), "attention_axes": (None, [1]), "flash_attention": (None, False), "use_gate": (False, None)})
+@layer(
+    "MultiHeadAttention",
+    honours="num_heads key_dim value_dim use_bias",
+    fixed={
+        "output_shape": (None,),
+        "attention_axes": (None, [1]),
+        "flash_attention": (None, False),
+        "use_gate": (False, None),
+    },
+)
 def multi_head_attention(call: Call) -> Tensor:
     """Scaled dot-product attention in several heads (Vaswani et al. 2017)."""
     tensors = [*call.inputs, *[arg for arg in call.args if isinstance(arg, Tensor)]]
@@ -47,10 +54,14 @@ def multi_head_attention(call: Call) -> Tensor:
     key = tensors[2].value if len(tensors) > 2 else value
     heads, size = call.integer("num_heads"), call.integer("key_dim")
     depth = call.integer("value_dim", size)
-    q, k, v = (_projected(call, x, name, heads, n)
-               for x, name, n in ((query, "query", size), (key, "key", size), (value, "value", depth)))
+    q, k, v = (
+        _projected(call, x, name, heads, n)
+        for x, name, n in ((query, "query", size), (key, "key", size), (value, "value", depth))
+    )
     shrunk = call.add("mul", q, call.constant(np.float32(size**-0.5), "scale"), suffix="/query/scaled")
-    scores = call.add("matmul", shrunk, call.add("transpose", k, suffix="/key/turned", perm=(0, 1, 3, 2)), suffix="/scores")
+    scores = call.add(
+        "matmul", shrunk, call.add("transpose", k, suffix="/key/turned", perm=(0, 1, 3, 2)), suffix="/scores"
+    )
     mixed = call.add("matmul", call.add("softmax", scores, suffix="/weights", axis=-1), v, suffix="/mixed")
     joined = call.add("transpose", mixed, suffix="/joined", perm=(0, 2, 1, 3))
     flat = call.add("reshape", joined, call.integers(0, 0, heads * depth), suffix="/flat")
@@ -63,8 +74,13 @@ def _projected(call: Call, x: str, name: str, heads: int, size: int) -> str:
     """(batch, time, features) -> (batch, heads, time, size)."""
     kernel = call.take(f"{name} kernel", call.features(x), heads, size).reshape(-1, heads * size)
     bias = call.take(f"{name} bias", heads, size).reshape(-1) if call.flag("use_bias", True) else None
-    y = call.add("dense", x, call.constant(kernel, f"{name}/kernel"),
-                 None if bias is None else call.constant(bias, f"{name}/bias"), suffix=f"/{name}")
+    y = call.add(
+        "dense",
+        x,
+        call.constant(kernel, f"{name}/kernel"),
+        None if bias is None else call.constant(bias, f"{name}/bias"),
+        suffix=f"/{name}",
+    )
     split = call.add("reshape", y, call.integers(0, 0, heads, size), suffix=f"/{name}/heads")
     return call.add("transpose", split, suffix=f"/{name}/turned", perm=(0, 2, 1, 3))
 

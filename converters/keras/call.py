@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-
-from edgelstm.builder import GraphBuilder
-from edgelstm.errors import FormatError, UnsupportedError
 from edgelstm_converters.keras.architecture import LayerSpec
 from edgelstm_converters.keras.registry import find
+
+from edgelstm.builder import GraphBuilder
+from edgelstm.errors import FormatError, ShapeError, UnsupportedError
 
 
 class Mask:
@@ -53,8 +53,15 @@ class Call:
     `inputs` are the tensors of the first argument, `args` what follows it, `kwargs` the named arguments.
     """
 
-    def __init__(self, context: Context, spec: LayerSpec, inputs: Sequence[Tensor], args: Sequence[Any] = (),
-                 kwargs: dict[str, Any] | None = None, path: str = "") -> None:
+    def __init__(
+        self,
+        context: Context,
+        spec: LayerSpec,
+        inputs: Sequence[Tensor],
+        args: Sequence[Any] = (),
+        kwargs: dict[str, Any] | None = None,
+        path: str = "",
+    ) -> None:
         self.context, self.builder, self.spec = context, context.builder, spec
         self.inputs, self.args, self.kwargs = list(inputs), list(args), dict(kwargs or {})
         self.path = path or spec.name
@@ -102,10 +109,12 @@ class Call:
         return self.builder.dim(value, axis)
 
     def features(self, value: str) -> int:
-        """Length of the last axis. Raises FormatError when it is dynamic."""
+        """Length of the last axis. Raises ShapeError when it is dynamic."""
         size = self.dim(value, -1) if self.rank(value) else None
         if size is None:
-            raise self.bad("needs an input whose last axis has a known length")
+            raise ShapeError(
+                f"layer {self.path!r} ({self.spec.kind}) needs an input whose last axis has a known length"
+            )
         return size
 
     def take(self, name: str, *shape: int | None) -> np.ndarray:
@@ -173,7 +182,9 @@ def run_layer(call: Call) -> list[Tensor]:
         raise call.refuse("this class is not supported")
     results = entry.handler(call)
     if call.left() and not entry.custom:
-        raise call.bad(f"has {len(call.spec.weights)} weights in the file, {call.left()} more than its configuration asks for")
+        raise call.bad(
+            f"has {len(call.spec.weights)} weights in the file, {call.left()} more than its configuration asks for"
+        )
     mask = call.inputs[0].mask if entry.keeps_mask and call.inputs else None
     listed = results if isinstance(results, (list, tuple)) else [results]
     return [result if isinstance(result, Tensor) else Tensor(result, mask) for result in listed]

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
 from edgelstm_converters.keras.activations import cell_activation
 from edgelstm_converters.keras.call import Call
 
@@ -34,10 +33,25 @@ def lstm(cell: Call, x: str, walk: Walk) -> tuple[str | None, list[str | None]]:
     W, R, b = _lstm_weights(cell, cell.features(x), units)
     activation = cell_activation(cell, "activation", "tanh")
     h0, c0 = walk.states or (None, None)
-    inputs = (x, cell.constant(W, "kernel"), cell.constant(R, "recurrent_kernel"),
-              None if b is None else cell.constant(b, "bias"), h0, c0, walk.mask)
-    return _emit(cell, "lstm", inputs, walk, 2, activation=activation, cell_activation=activation,
-                 recurrent_activation=cell_activation(cell, "recurrent_activation", "sigmoid"))
+    inputs = (
+        x,
+        cell.constant(W, "kernel"),
+        cell.constant(R, "recurrent_kernel"),
+        None if b is None else cell.constant(b, "bias"),
+        h0,
+        c0,
+        walk.mask,
+    )
+    return _emit(
+        cell,
+        "lstm",
+        inputs,
+        walk,
+        2,
+        activation=activation,
+        cell_activation=activation,
+        recurrent_activation=cell_activation(cell, "recurrent_activation", "sigmoid"),
+    )
 
 
 def gru(cell: Call, x: str, walk: Walk) -> tuple[str | None, list[str | None]]:
@@ -45,14 +59,28 @@ def gru(cell: Call, x: str, walk: Walk) -> tuple[str | None, list[str | None]]:
     units = cell.integer("units")
     W, R, b, rb = _gru_weights(cell, cell.features(x), units)
     reset_after = cell.flag("reset_after", rb is not None or (b is None and cell.context.major >= 3))
-    if rb is None and reset_after and b is not None or rb is not None and not reset_after:
+    if (rb is None and reset_after and b is not None) or (rb is not None and not reset_after):
         raise cell.bad(f"has reset_after = {reset_after}, which does not fit the shape of its bias")
     h0 = walk.states[0] if walk.states else None
-    inputs = (x, cell.constant(W, "kernel"), cell.constant(R, "recurrent_kernel"),
-              None if b is None else cell.constant(b, "bias"),
-              None if rb is None else cell.constant(rb, "recurrent_bias"), h0, walk.mask)
-    return _emit(cell, "gru", inputs, walk, 1, activation=cell_activation(cell, "activation", "tanh"), reset_after=reset_after,
-                 recurrent_activation=cell_activation(cell, "recurrent_activation", "sigmoid"))
+    inputs = (
+        x,
+        cell.constant(W, "kernel"),
+        cell.constant(R, "recurrent_kernel"),
+        None if b is None else cell.constant(b, "bias"),
+        None if rb is None else cell.constant(rb, "recurrent_bias"),
+        h0,
+        walk.mask,
+    )
+    return _emit(
+        cell,
+        "gru",
+        inputs,
+        walk,
+        1,
+        activation=cell_activation(cell, "activation", "tanh"),
+        reset_after=reset_after,
+        recurrent_activation=cell_activation(cell, "recurrent_activation", "sigmoid"),
+    )
 
 
 def simple_rnn(cell: Call, x: str, walk: Walk) -> tuple[str | None, list[str | None]]:
@@ -62,8 +90,14 @@ def simple_rnn(cell: Call, x: str, walk: Walk) -> tuple[str | None, list[str | N
     R = cell.take("recurrent_kernel", units, units)
     b = cell.take("bias", units) if cell.flag("use_bias", True) else None
     h0 = walk.states[0] if walk.states else None
-    inputs = (x, cell.constant(W, "kernel"), cell.constant(R, "recurrent_kernel"),
-              None if b is None else cell.constant(b, "bias"), h0, walk.mask)
+    inputs = (
+        x,
+        cell.constant(W, "kernel"),
+        cell.constant(R, "recurrent_kernel"),
+        None if b is None else cell.constant(b, "bias"),
+        h0,
+        walk.mask,
+    )
     return _emit(cell, "simple_rnn", inputs, walk, 1, activation=cell_activation(cell, "activation", "tanh"))
 
 
@@ -72,8 +106,9 @@ def _emit(cell: Call, op: str, inputs: Sequence[str | None], walk: Walk, states:
     if not walk.final_states and not walk.sequences:
         used[1] = True
     masked_output = "zero" if walk.zero_masked else "hold"
-    y, *final = cell.builder.add_many(op, *inputs, name=cell.path, used=used, reverse=walk.reverse,
-                                      masked_output=masked_output, **attrs)
+    y, *final = cell.builder.add_many(
+        op, *inputs, name=cell.path, used=used, reverse=walk.reverse, masked_output=masked_output, **attrs
+    )
     return y, final
 
 
@@ -92,7 +127,9 @@ def _lstm_weights(cell: Call, n_in: int, units: int) -> tuple[np.ndarray, np.nda
     return W, R, b
 
 
-def _gru_weights(cell: Call, n_in: int, units: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
+def _gru_weights(
+    cell: Call, n_in: int, units: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
     """W (F, 3H), R (H, 3H), the input bias and the recurrent bias (3H,), None where the layer has none."""
     if cell.left() == 9:
         return *_serial_weights(cell, n_in, units, STORED_GRU, STORED_GRU), None
@@ -109,16 +146,19 @@ def _gru_weights(cell: Call, n_in: int, units: int) -> tuple[np.ndarray, np.ndar
     return W, R, cell.take("bias", 3 * units), None
 
 
-def _serial_weights(cell: Call, n_in: int, units: int, stored: Sequence[str],
-                    wanted: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _serial_weights(
+    cell: Call, n_in: int, units: int, stored: Sequence[str], wanted: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Kernels and biases that Keras 1 stored gate by gate, side by side in the order `wanted`."""
-    gates = {gate: (cell.take(f"W_{gate}", n_in, units), cell.take(f"U_{gate}", units, units), cell.take(f"b_{gate}", units))
-             for gate in stored}
+    gates = {
+        gate: (cell.take(f"W_{gate}", n_in, units), cell.take(f"U_{gate}", units, units), cell.take(f"b_{gate}", units))
+        for gate in stored
+    }
     W, R, b = (np.concatenate([gates[gate][part] for gate in wanted], axis=-1) for part in range(3))
     return W, R, b
 
 
 def from_cudnn(W: np.ndarray, R: np.ndarray, gates: int) -> tuple[np.ndarray, np.ndarray]:
-    """Kernels in the layout of cuDNN as plain ones; each gate's block is transposed (Keras 2.2, convert_nested_weights)."""
+    """Kernels in the layout of cuDNN as plain ones: each gate's block is transposed (Keras 2.2, preprocess_weights)."""
     blocks = [block.T.reshape(block.shape, order="F") for block in np.hsplit(W, gates)]
     return np.hstack(blocks), np.hstack([block.T for block in np.hsplit(R, gates)])

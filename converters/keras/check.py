@@ -6,12 +6,46 @@ from edgelstm_converters.keras.activations import known, supported
 from edgelstm_converters.keras.architecture import LayerSpec
 from edgelstm_converters.keras.registry import Entry, find
 
-POLICIES = ("float32", "float64", "float16", "bfloat16", "mixed_float16", "mixed_bfloat16", "int32", "int64", "uint8", "bool")
+POLICIES = (
+    "float32",
+    "float64",
+    "float16",
+    "bfloat16",
+    "mixed_float16",
+    "mixed_bfloat16",
+    "int32",
+    "int64",
+    "uint8",
+    "bool",
+)
 CELLS = ("LSTM", "GRU", "SimpleRNN", "LSTMCell", "GRUCell", "SimpleRNNCell", "ConvLSTM1D")
 _INERT = frozenset(
-    "name trainable dtype batch_shape batch_input_shape input_dtype implementation unroll seed consume_less dropout "
-    "recurrent_dropout unit_forget_bias activity_regularizer input_length input_shape sparse_grad build_input_shape "
-    "autocast shared_object_id input_dim input_spec jit_compile".split())
+    [
+        "name",
+        "trainable",
+        "dtype",
+        "batch_shape",
+        "batch_input_shape",
+        "input_dtype",
+        "implementation",
+        "unroll",
+        "seed",
+        "consume_less",
+        "dropout",
+        "recurrent_dropout",
+        "unit_forget_bias",
+        "activity_regularizer",
+        "input_length",
+        "input_shape",
+        "sparse_grad",
+        "build_input_shape",
+        "autocast",
+        "shared_object_id",
+        "input_dim",
+        "input_spec",
+        "jit_compile",
+    ]
+)
 _INERT_ENDINGS = ("_initializer", "_regularizer", "_constraint")
 
 
@@ -24,7 +58,9 @@ def problems_of(model: LayerSpec) -> list[str]:
             continue
         where = f"layer {layer.name!r} ({layer.kind})"
         if entry is None:
-            found.append(f"{where}: this class is not supported; write it with known ops through edgelstm.register_layer")
+            found.append(
+                f"{where}: this class is not supported; write it with known ops through edgelstm.register_layer"
+            )
         elif not entry.custom:
             found += [f"{where}: {text}" for text in (*_options(layer, entry), *_calls(layer))]
     return found
@@ -51,8 +87,11 @@ def _option(layer: LayerSpec, entry: Entry, key: str, value: Any) -> str:
 
 
 def _calls(layer: LayerSpec) -> list[str]:
-    return ["called with training = true, which makes its output random" for call in layer.calls
-            if call.kwargs.get("training") is True and "Dropout" in layer.kind]
+    return [
+        "called with training = true, which makes its output random"
+        for call in layer.calls
+        if call.kwargs.get("training") is True and "Dropout" in layer.kind
+    ]
 
 
 def _policy(dtype: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The containers Keras writes: .keras archives, whole-model HDF5, and JSON with a separate weight file. Decided by content."""
+"""The containers Keras writes: .keras archives, whole-model HDF5, and JSON with a weight file; told apart by content."""
 
 import json
 import zipfile
@@ -8,8 +8,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from edgelstm.errors import FormatError
 from edgelstm_converters.keras.hdf5 import WeightFile
+
+from edgelstm.errors import FormatError
 
 MAX_CONFIG = 64 << 20
 MAX_WEIGHTS = 2 << 30
@@ -22,8 +23,8 @@ ZIP_MAGIC = b"PK"
 class Container:
     """What a Keras file holds.
 
-    `layout` is "legacy" (groups named after layers) or "tree" (Keras 3, groups named after classes); `root` is the group
-    under which the weights lie. `version` is the Keras version that wrote it, "" when the file does not say.
+    `layout` is "legacy" (groups named after layers) or "tree" (Keras 3, groups named after classes); `root` is the
+    group under which the weights lie. `version` is the Keras version that wrote it, "" when the file does not say.
     """
 
     label: str
@@ -55,7 +56,9 @@ def _from_archive(source: Path) -> Container:
             metadata = _parsed(_member(archive, "metadata.json", MAX_CONFIG, label), f"{label}: metadata.json")
             stored = _member(archive, "model.weights.h5", MAX_WEIGHTS, label)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
-        raise FormatError(f"{label}: the zip archive is damaged or truncated ({error}); save or copy the file again") from None
+        raise FormatError(
+            f"{label}: the zip archive is damaged or truncated ({error}); save or copy the file again"
+        ) from None
     weights = WeightFile(BytesIO(stored), f"{label}: model.weights.h5")
     version = str(metadata.get("keras_version", ""))
     return Container(label, "keras", architecture, weights, "tree", "", version, "")
@@ -67,10 +70,12 @@ def _member(archive: zipfile.ZipFile, name: str, limit: int, label: str) -> byte
     if len(found) != 1:
         what = "has no" if not found else f"has {len(found)} members"
         raise FormatError(f"{label}: the archive {what} {name!r}; a .keras file holds exactly one")
-    with archive.open(found[0]) as member:
-        most = min(limit, MAX_RATIO * max(found[0].compress_size, 1024))
-        content = member.read(most + 1)
-    if len(content) > most:
+    most = min(limit, MAX_RATIO * max(found[0].compress_size, 1024))
+    content = b""
+    if found[0].file_size <= most:
+        with archive.open(found[0]) as member:
+            content = member.read(most + 1)
+    if max(found[0].file_size, len(content)) > most:
         raise FormatError(f"{label}: {name!r} inflates to more than {most} bytes, which no model of this size does")
     return content
 
@@ -80,8 +85,10 @@ def _from_hdf5(source: Path) -> Container:
     weights = WeightFile(source, label)
     text = weights.text("", "model_config")
     if text is None:
-        raise FormatError(f"{label} holds weights but no architecture; convert the JSON that model.to_json() gives, "
-                          "with this file as its weights")
+        raise FormatError(
+            f"{label} holds weights but no architecture; convert the JSON that model.to_json() gives, "
+            "with this file as its weights"
+        )
     architecture = _parsed(text.encode(), f"{label}: model_config")
     version, backend = weights.text("", "keras_version") or "", weights.text("", "backend") or ""
     if not weights.has("model_weights"):
@@ -91,8 +98,10 @@ def _from_hdf5(source: Path) -> Container:
 
 def _from_json(source: Path, weights: Path | None) -> Container:
     label = source.name
-    if source.stat().st_size > MAX_CONFIG:
-        raise FormatError(f"{label} is no Keras model: neither a .keras archive nor HDF5, and too large for a JSON architecture")
+    with open(source, "rb") as file:
+        opening = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+    if opening != b"{" or source.stat().st_size > MAX_CONFIG:
+        raise FormatError(f"{label} is no Keras model: neither a .keras archive, nor HDF5, nor a JSON architecture")
     architecture = _parsed(source.read_bytes(), label)
     if weights is None:
         raise FormatError(f"{label} is an architecture without weights; give the weight file with weights=")
@@ -103,8 +112,16 @@ def _from_json(source: Path, weights: Path | None) -> Container:
         raise FormatError(f"{weights.name} holds no Keras weights: neither 'layer_names' nor a group 'layers'")
     version = str(architecture.get("keras_version") or held.text("", "keras_version") or "")
     backend = str(held.text("", "backend") or architecture.get("backend") or "")
-    return Container(label, "json", architecture, held, "legacy" if legacy or whole else "tree",
-                     "model_weights" if whole else "", version, backend)
+    return Container(
+        label,
+        "json",
+        architecture,
+        held,
+        "legacy" if legacy or whole else "tree",
+        "model_weights" if whole else "",
+        version,
+        backend,
+    )
 
 
 def _parsed(content: bytes, label: str) -> dict[str, Any]:

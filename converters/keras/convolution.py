@@ -1,7 +1,6 @@
-"""Convolutions over time: Conv1D, its depthwise and separable forms. Kernels are (taps, channels, filters) in Keras and in the op."""
+"""Convolutions over time. Kernels are (taps, channels, filters) in Keras and in the op."""
 
 import numpy as np
-
 from edgelstm_converters.keras.activations import activate
 from edgelstm_converters.keras.call import Call, Tensor
 from edgelstm_converters.keras.registry import layer
@@ -13,8 +12,10 @@ _FIXED = {"padding": ("valid", "same", "causal"), "data_format": ("channels_last
 @layer("Conv1D", honours=f"filters groups {_KEYS}", fixed=_FIXED)
 def conv1d(call: Call) -> Tensor:
     if call.context.major == 1:
-        raise call.refuse("Keras 1 does not record whether Theano wrote the file, which stores convolution kernels reversed; "
-                          "load and save the model with Keras 2 first")
+        raise call.refuse(
+            "Keras 1 does not record whether Theano wrote the file, which stores convolution kernels reversed; "
+            "load and save the model with Keras 2 first"
+        )
     x, filters, groups = call.x, call.integer("filters"), call.integer("groups", 1)
     kernel = call.take("kernel", call.integer("kernel_size"), call.features(x) // max(groups, 1), filters)
     return Tensor(activate(call, _convolved(call, x, kernel, _bias(call, filters), groups)))
@@ -50,6 +51,14 @@ def _bias(call: Call, filters: int) -> str | None:
 def _convolved(call: Call, x: str, kernel: np.ndarray, bias: str | None, groups: int, suffix: str = "") -> str:
     if call.context.theano:
         kernel = kernel[::-1]
-    return call.add("conv1d", x, call.constant(kernel, f"kernel{suffix}"), bias, suffix=suffix, groups=groups,
-                    stride=call.integer("strides", 1), dilation=call.integer("dilation_rate", 1),
-                    padding=call.config.get("padding", "valid"))
+    return call.add(
+        "conv1d",
+        x,
+        call.constant(kernel, f"kernel{suffix}"),
+        bias,
+        suffix=suffix,
+        groups=groups,
+        stride=call.integer("strides", 1),
+        dilation=call.integer("dilation_rate", 1),
+        padding=call.config.get("padding", "valid"),
+    )

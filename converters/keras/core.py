@@ -1,15 +1,24 @@
 """Dense, embedding, masking, activations as layers, and everything that does nothing once training is over."""
 
 import numpy as np
-
 from edgelstm_converters.keras.activations import activate
 from edgelstm_converters.keras.call import Call, Mask, Tensor
 from edgelstm_converters.keras.registry import layer
 
 
 @layer("InputLayer", honours="", fixed={"sparse": (False, None), "ragged": (False, None), "optional": (False, None)})
-@layer("Dropout", "SpatialDropout1D", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "AlphaDropout",
-       "ActivityRegularization", "Identity", honours="rate noise_shape stddev sigma l1 l2", keeps_mask=True)
+@layer(
+    "Dropout",
+    "SpatialDropout1D",
+    "SpatialDropout2D",
+    "GaussianNoise",
+    "GaussianDropout",
+    "AlphaDropout",
+    "ActivityRegularization",
+    "Identity",
+    honours="rate noise_shape stddev sigma l1 l2",
+    keeps_mask=True,
+)
 def passed_through(call: Call) -> str:
     return call.x
 
@@ -40,9 +49,13 @@ def masking(call: Call) -> Tensor:
     """A step counts when any of its features differs from mask_value; the others become zero."""
     x = call.x
     value = call.constant(np.float32(call.number("mask_value", 0.0)), "mask_value")
-    differs = call.add("cast", call.add("not_equal", x, value, suffix="/differs"), suffix="/differs/float", to="float32")
+    differs = call.add(
+        "cast", call.add("not_equal", x, value, suffix="/differs"), suffix="/differs/float", to="float32"
+    )
     counts = call.add("reduce_max", differs, suffix="/counts", axes=(-1,), keepdims=True)
-    y = call.add("where", call.add("cast", counts, suffix="/counts/bool", to="bool"), x, call.constant(np.float32(0), "zero"))
+    y = call.add(
+        "where", call.add("cast", counts, suffix="/counts/bool", to="bool"), x, call.constant(np.float32(0), "zero")
+    )
 
     def make() -> str:
         return call.add("cast", call.add("squeeze", counts, suffix="/flat", axes=(-1,)), suffix="/mask", to="bool")

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgelstm.errors import FormatError
 from edgelstm_converters.keras.architecture import LayerSpec, ModelSpec, Ref
+
+from edgelstm.errors import FormatError
 
 DTYPES = ("float32", "float64", "float16", "int8", "int16", "int32", "int64", "uint8", "bool")
 Shape = tuple[int | str, ...]
@@ -78,14 +79,18 @@ def _sequential_inputs(spec: ModelSpec) -> list[InputSpec]:
 def _declared(layer: LayerSpec, name: str, embedded: bool, features: int | None) -> InputSpec:
     shape = _shape_of(layer)
     if not isinstance(shape, list) or not shape or not all(_is_length(n) for n in shape):
-        raise FormatError(f"layer {layer.name!r} ({layer.kind}) declares no input shape (found {shape!r}); build the model "
-                          "before saving it")
+        raise FormatError(
+            f"layer {layer.name!r} ({layer.kind}) declares no input shape (found {shape!r}); build the model "
+            "before saving it"
+        )
     lengths = list(shape)
     if len(lengths) >= 3 and lengths[-1] is None:
         lengths[-1] = features
     dtype = layer.config.get("input_dtype") or layer.config.get("dtype")
     dtype = dtype if isinstance(dtype, str) and dtype in DTYPES else "float32"
-    return InputSpec(name, tuple(lengths), dtype, len(lengths) >= 3 or embedded or (len(lengths) == 2 and lengths[1] is None))
+    return InputSpec(
+        name, tuple(lengths), dtype, len(lengths) >= 3 or embedded or (len(lengths) == 2 and lengths[1] is None)
+    )
 
 
 def _shape_of(layer: LayerSpec) -> Any:
@@ -97,8 +102,13 @@ def _is_length(value: Any) -> bool:
 
 
 def _feeds_embedding(spec: ModelSpec, name: str) -> bool:
-    return any(isinstance(arg, Ref) and arg.layer == name
-               for layer in spec.layers if layer.kind == "Embedding" for call in layer.calls for arg in call.args)
+    return any(
+        isinstance(arg, Ref) and arg.layer == name
+        for layer in spec.layers
+        if layer.kind == "Embedding"
+        for call in layer.calls
+        for arg in call.args
+    )
 
 
 def _feature_size(spec: ModelSpec) -> int | None:

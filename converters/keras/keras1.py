@@ -3,12 +3,26 @@
 from typing import Any
 
 _RENAMED = {
-    "inner_activation": "recurrent_activation", "bias": "use_bias", "nb_filter": "filters", "filter_length": "kernel_size",
-    "border_mode": "padding", "subsample_length": "strides", "atrous_rate": "dilation_rate", "pool_length": "pool_size",
-    "stride": "strides", "p": "rate", "W_regularizer": "kernel_regularizer", "U_regularizer": "recurrent_regularizer",
-    "b_regularizer": "bias_regularizer", "W_constraint": "kernel_constraint", "b_constraint": "bias_constraint",
-    "dropout_W": "dropout", "dropout_U": "recurrent_dropout", "init": "kernel_initializer",
-    "inner_init": "recurrent_initializer", "forget_bias_init": "bias_initializer",
+    "inner_activation": "recurrent_activation",
+    "bias": "use_bias",
+    "nb_filter": "filters",
+    "filter_length": "kernel_size",
+    "border_mode": "padding",
+    "subsample_length": "strides",
+    "atrous_rate": "dilation_rate",
+    "pool_length": "pool_size",
+    "stride": "strides",
+    "p": "rate",
+    "W_regularizer": "kernel_regularizer",
+    "U_regularizer": "recurrent_regularizer",
+    "b_regularizer": "bias_regularizer",
+    "W_constraint": "kernel_constraint",
+    "b_constraint": "bias_constraint",
+    "dropout_W": "dropout",
+    "dropout_U": "recurrent_dropout",
+    "init": "kernel_initializer",
+    "inner_init": "recurrent_initializer",
+    "forget_bias_init": "bias_initializer",
 }
 _CLASSES = {"Convolution1D": "Conv1D", "AtrousConvolution1D": "Conv1D"}
 _MERGES = {"concat": "Concatenate", "sum": "Add", "mul": "Multiply", "ave": "Average", "max": "Maximum", "dot": "Dot"}

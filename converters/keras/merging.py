@@ -3,12 +3,18 @@
 from collections.abc import Sequence
 
 import numpy as np
-
 from edgelstm_converters.keras.call import Call, Mask, Tensor, run_layer
 from edgelstm_converters.keras.network import run_model
 from edgelstm_converters.keras.registry import layer
 
-_BINARY = {"Add": "add", "Subtract": "sub", "Multiply": "mul", "Average": "add", "Maximum": "maximum", "Minimum": "minimum"}
+_BINARY = {
+    "Add": "add",
+    "Subtract": "sub",
+    "Multiply": "mul",
+    "Average": "add",
+    "Maximum": "maximum",
+    "Minimum": "minimum",
+}
 
 
 @layer(*_BINARY, honours="")
@@ -59,21 +65,33 @@ def dot(call: Call) -> Tensor:
     return Tensor(call.add("squeeze", product, suffix="/squeezed", axes=tuple(extra)) if extra else product)
 
 
-@layer("Merge", honours="layers mode mode_type concat_axis dot_axes", fixed={
-    "mode": ("concat", "sum", "mul", "ave", "max"), "mode_type": ("raw",), "output_shape_type": ("raw",),
-    "output_mask_type": ("raw",), "arguments": ({},)})
+@layer(
+    "Merge",
+    honours="layers mode mode_type concat_axis dot_axes",
+    fixed={
+        "mode": ("concat", "sum", "mul", "ave", "max"),
+        "mode_type": ("raw",),
+        "output_shape_type": ("raw",),
+        "output_mask_type": ("raw",),
+        "arguments": ({},),
+    },
+)
 def merged_branches(call: Call) -> Tensor:
     """The first layer of a Keras 1 Sequential model that joins several branches, each with an input of its own."""
     results: list[Tensor] = []
     for (key, branch), tensor in zip(call.spec.children.items(), call.inputs, strict=True):
         path = f"{call.path}/{key.removeprefix('layers/')}/"
-        inner = run_model(call.context, branch, [tensor], path) if branch.model else run_layer(call.child(key, [tensor]))
+        inner = (
+            run_model(call.context, branch, [tensor], path) if branch.model else run_layer(call.child(key, [tensor]))
+        )
         if inner is None:
             raise call.refuse("one of its branches cannot be converted")
         results += inner
     mode = call.config["mode"]
     if mode == "concat":
-        return Tensor(call.add("concat", *[tensor.value for tensor in results], axis=call.config.get("concat_axis", -1)))
+        return Tensor(
+            call.add("concat", *[tensor.value for tensor in results], axis=call.config.get("concat_axis", -1))
+        )
     result = results[0].value
     for tensor in results[1:]:
         result = call.add({"mul": "mul", "max": "maximum"}.get(mode, "add"), result, tensor.value)

@@ -1,11 +1,12 @@
-"""Runs the layers of a model in order through their handlers: Sequential, functional, nested, and layers called twice."""
+"""Runs the layers of a model through their handlers: Sequential, functional, nested, and layers called twice."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from edgelstm.errors import FormatError, UnsupportedError
 from edgelstm_converters.keras.architecture import Inbound, LayerSpec, ModelSpec, Ref
 from edgelstm_converters.keras.call import Call, Context, Mask, Tensor, run_layer
+
+from edgelstm.errors import FormatError, UnsupportedError
 
 _FIRST_ARGUMENTS = ("inputs", "sequences", "x", "x1", "query")
 Outputs = list[Tensor] | None  # None: the layer was refused, or something before it
@@ -76,18 +77,26 @@ class _Functional:
     def run(self, inputs: Sequence[Tensor]) -> Outputs:
         """Every output of the model in its order."""
         if len(inputs) != len(self.model.inputs):
-            raise FormatError(f"{self.context.label}: the model {self.name!r} has {len(self.model.inputs)} inputs "
-                              f"and is called with {len(inputs)}")
+            raise FormatError(
+                f"{self.context.label}: the model {self.name!r} has {len(self.model.inputs)} inputs "
+                f"and is called with {len(inputs)}"
+            )
         for (_, ref), tensor in zip(self.model.inputs, inputs, strict=True):
             self.results[ref.layer, ref.node] = [tensor]
-        waiting = [(layer, n) for layer in self.model.layers for n in range(len(layer.calls))
-                   if (layer.name, n) not in self.results]
+        waiting = [
+            (layer, n)
+            for layer in self.model.layers
+            for n in range(len(layer.calls))
+            if (layer.name, n) not in self.results
+        ]
         while waiting:
             left = [item for item in waiting if not self._advance(*item)]
             if len(left) == len(waiting):
                 names = ", ".join(sorted({layer.name for layer, _ in left})[:5])
-                raise FormatError(f"{self.context.label}: the layers {names} wait for each other or for a layer that "
-                                  "is not in the model")
+                raise FormatError(
+                    f"{self.context.label}: the layers {names} wait for each other or for a layer that "
+                    "is not in the model"
+                )
             waiting = left
         return self._outputs()
 
@@ -99,8 +108,9 @@ class _Functional:
         except _NotReady:
             return False
         refused = any(item is None for item in self._read(call))
-        self.results[layer.name, number] = None if refused else _run(
-            self.context, layer, Inbound(args, kwargs), self.prefix)
+        self.results[layer.name, number] = (
+            None if refused else _run(self.context, layer, Inbound(args, kwargs), self.prefix)
+        )
         return True
 
     def _read(self, call: Inbound) -> list[Any]:
@@ -115,23 +125,27 @@ class _Functional:
 
     def _tensor(self, ref: Ref) -> Tensor | None:
         if ref.layer not in self.layers:
-            raise FormatError(f"{self.context.label}: the model {self.name!r} reads the output of {ref.layer!r}, "
-                              "which is not one of its layers")
+            raise FormatError(
+                f"{self.context.label}: the model {self.name!r} reads the output of {ref.layer!r}, "
+                "which is not one of its layers"
+            )
         key = (ref.layer, ref.node - self.offsets.get(ref.layer, 0))
         if key not in self.results:
             raise _NotReady
         outputs = self.results[key]
         if outputs is not None and not 0 <= ref.index < len(outputs):
-            raise FormatError(f"{self.context.label}: the layer {ref.layer!r} has {len(outputs)} outputs; number "
-                              f"{ref.index} is read")
+            raise FormatError(
+                f"{self.context.label}: the layer {ref.layer!r} has {len(outputs)} outputs; number {ref.index} is read"
+            )
         return None if outputs is None else outputs[ref.index]
 
     def _outputs(self) -> Outputs:
         try:
             tensors = [self._tensor(ref) for _, ref in self.model.outputs]
         except _NotReady:
-            raise FormatError(f"{self.context.label}: an output of the model {self.name!r} is a call that is not "
-                              "in the file") from None
+            raise FormatError(
+                f"{self.context.label}: an output of the model {self.name!r} is a call that is not in the file"
+            ) from None
         return None if None in tensors else tensors
 
     def _offsets(self) -> dict[str, int]:

@@ -1,17 +1,20 @@
-"""Normalisation with trained or adapted statistics, as one multiplication and one addition, and over the features of a step."""
+"""Normalisation: with trained or adapted statistics as one product and one sum, and over the features of a step."""
 
 from typing import Any
 
 import numpy as np
-
 from edgelstm_converters.keras.call import Call
 from edgelstm_converters.keras.registry import layer
 
 _SMALLEST_DEVIATION = 1e-7  # keras.backend.epsilon(), below which Normalization does not divide
 
 
-@layer("BatchNormalization", honours="axis epsilon center scale momentum synchronized renorm_clipping renorm_momentum",
-       fixed={"renorm": (False, None), "mode": (0,), "virtual_batch_size": (None,)}, keeps_mask=True)
+@layer(
+    "BatchNormalization",
+    honours="axis epsilon center scale momentum synchronized renorm_clipping renorm_momentum",
+    fixed={"renorm": (False, None), "mode": (0,), "virtual_batch_size": (None,)},
+    keeps_mask=True,
+)
 def batch_normalization(call: Call) -> str:
     """gamma (x - mean) / sqrt(variance + epsilon) + beta, with the moving statistics."""
     x = call.x
@@ -46,7 +49,9 @@ def rms_normalization(call: Call) -> str:
         raise call.refuse(f"axis = {call.config.get('axis')!r}; supported is the last axis")
     scale = call.constant(call.take("scale", call.features(x)), "scale")
     mean = call.add("reduce_mean", call.add("square", x, suffix="/square"), suffix="/mean", axes=(-1,), keepdims=True)
-    shifted = call.add("add", mean, call.constant(np.float32(call.number("epsilon", 1e-6)), "epsilon"), suffix="/shifted")
+    shifted = call.add(
+        "add", mean, call.constant(np.float32(call.number("epsilon", 1e-6)), "epsilon"), suffix="/shifted"
+    )
     unit = call.add("mul", x, call.add("rsqrt", shifted, suffix="/rsqrt"), suffix="/unit")
     return call.add("mul", unit, scale)
 
@@ -55,8 +60,13 @@ def rms_normalization(call: Call) -> str:
 def unit_normalization(call: Call) -> str:
     """x / sqrt(max(sum(x^2), 1e-12)) over the axes."""
     x = call.x
-    total = call.add("reduce_sum", call.add("square", x, suffix="/square"), suffix="/sum", axes=_axes(call, x, "axis", -1),
-                     keepdims=True)
+    total = call.add(
+        "reduce_sum",
+        call.add("square", x, suffix="/square"),
+        suffix="/sum",
+        axes=_axes(call, x, "axis", -1),
+        keepdims=True,
+    )
     bounded = call.add("maximum", total, call.constant(np.float32(1e-12), "smallest"), suffix="/bounded")
     return call.add("mul", x, call.add("rsqrt", bounded, suffix="/rsqrt"))
 
@@ -74,7 +84,9 @@ def normalization(call: Call) -> str:
     axis = _axes(call, x, "axis", -1)
     size = int(np.prod([call.dim(x, a) or 0 for a in axis])) if axis else 1
     if len(axis) > 1 or any(statistic.size not in (1, size) for statistic in (mean, variance)):
-        raise call.refuse(f"statistics of {mean.size} and {variance.size} numbers for axis = {call.config.get('axis')!r}")
+        raise call.refuse(
+            f"statistics of {mean.size} and {variance.size} numbers for axis = {call.config.get('axis')!r}"
+        )
     deviation = np.maximum(np.sqrt(variance), _SMALLEST_DEVIATION)
     factor, offset = (deviation, mean) if call.flag("invert") else (1 / deviation, -mean / deviation)
     return _affine(call, x, factor, offset, axis[0] if axis else -1)

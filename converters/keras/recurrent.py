@@ -5,24 +5,37 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-
 from edgelstm_converters.keras import cells
 from edgelstm_converters.keras.activations import cell_activation
 from edgelstm_converters.keras.call import Call, Tensor
 from edgelstm_converters.keras.cells import Walk
 from edgelstm_converters.keras.registry import layer
 
-_CELLS = {"LSTM": cells.lstm, "LSTMCell": cells.lstm, "CuDNNLSTM": cells.lstm,
-          "GRU": cells.gru, "GRUCell": cells.gru, "CuDNNGRU": cells.gru,
-          "SimpleRNN": cells.simple_rnn, "SimpleRNNCell": cells.simple_rnn}
+_CELLS = {
+    "LSTM": cells.lstm,
+    "LSTMCell": cells.lstm,
+    "CuDNNLSTM": cells.lstm,
+    "GRU": cells.gru,
+    "GRUCell": cells.gru,
+    "CuDNNGRU": cells.gru,
+    "SimpleRNN": cells.simple_rnn,
+    "SimpleRNNCell": cells.simple_rnn,
+}
 _STATES = {"LSTM": 2, "LSTMCell": 2, "CuDNNLSTM": 2}
 _SEQUENCE_KEYS = "return_sequences return_state go_backwards stateful zero_output_for_mask"
 _CELL_KEYS = "units use_bias reset_after"
 MAX_TOEPLITZ = 1 << 24  # numbers in the matrices that a convolutional cell is written out to
 
 
-@layer("LSTM", "GRU", "SimpleRNN", "CuDNNLSTM", "CuDNNGRU", honours=f"{_SEQUENCE_KEYS} {_CELL_KEYS}",
-       fixed={"time_major": (False, None)})
+@layer(
+    "LSTM",
+    "GRU",
+    "SimpleRNN",
+    "CuDNNLSTM",
+    "CuDNNGRU",
+    honours=f"{_SEQUENCE_KEYS} {_CELL_KEYS}",
+    fixed={"time_major": (False, None)},
+)
 def recurrent(call: Call) -> list[Tensor]:
     return _outputs(call, [call])
 
@@ -57,6 +70,7 @@ def _outputs(call: Call, members: Sequence[Call]) -> list[Tensor]:
 
 def _cells(call: Call) -> list[Call]:
     """The cells of an RNN layer, the one that reads the input first."""
+
     def leaves(member: Call) -> Iterator[Call]:
         if member.spec.kind in _CELLS:
             yield member
@@ -116,45 +130,74 @@ def _flat(value: Any) -> Iterator[Tensor]:
         yield from _flat(item)
 
 
-@layer("ConvLSTM1D", honours=f"{_SEQUENCE_KEYS} filters kernel_size strides padding dilation_rate use_bias",
-       fixed={"data_format": ("channels_last", None), "time_major": (False, None)})
+@layer(
+    "ConvLSTM1D",
+    honours=f"{_SEQUENCE_KEYS} filters kernel_size strides padding dilation_rate use_bias",
+    fixed={"data_format": ("channels_last", None), "time_major": (False, None)},
+)
 def conv_lstm(call: Call) -> list[Tensor]:
     """A convolutional LSTM over (batch, time, rows, channels), as an LSTM whose matrices are the convolutions written out."""
     x = call.inputs[0].value
     rows, channels = call.dim(x, 2), call.features(x)
     if rows is None:
         raise call.refuse("the number of rows must be fixed in the file")
-    filters, size, stride, dilation = (call.integer("filters"), call.integer("kernel_size"), call.integer("strides", 1),
-                                       call.integer("dilation_rate", 1))
-    kernel, recurrent_kernel = call.take("kernel", size, channels, 4 * filters), call.take("recurrent", size, filters, 4 * filters)
+    filters, size, stride, dilation = (
+        call.integer("filters"),
+        call.integer("kernel_size"),
+        call.integer("strides", 1),
+        call.integer("dilation_rate", 1),
+    )
+    kernel, recurrent_kernel = (
+        call.take("kernel", size, channels, 4 * filters),
+        call.take("recurrent", size, filters, 4 * filters),
+    )
     bias = call.take("bias", 4 * filters) if call.flag("use_bias", True) else np.zeros(4 * filters, np.float32)
     same = call.config.get("padding", "valid") == "same"
     reach = (size - 1) * dilation + 1
     out_rows = -(-rows // stride) if same else -(-(rows - reach + 1) // stride)
-    if out_rows < 1 or rows * channels * out_rows * filters * 4 > MAX_TOEPLITZ or (out_rows * filters) ** 2 * 4 > MAX_TOEPLITZ:
+    if (
+        out_rows < 1
+        or rows * channels * out_rows * filters * 4 > MAX_TOEPLITZ
+        or (out_rows * filters) ** 2 * 4 > MAX_TOEPLITZ
+    ):
         raise call.refuse(f"{rows} rows with {filters} filters are too many for a convolutional LSTM")
     left = max((out_rows - 1) * stride + reach - rows, 0) // 2 if same else 0
     W = _written_out(kernel, rows, out_rows, stride, dilation, left)
     R = _written_out(recurrent_kernel, out_rows, out_rows, 1, 1, (size - 1) // 2)
-    return _conv_outputs(call, x, W, R, np.tile(bias.reshape(4, 1, filters), (1, out_rows, 1)).reshape(-1), (out_rows, filters))
+    return _conv_outputs(
+        call, x, W, R, np.tile(bias.reshape(4, 1, filters), (1, out_rows, 1)).reshape(-1), (out_rows, filters)
+    )
 
 
-def _conv_outputs(call: Call, x: str, W: np.ndarray, R: np.ndarray, b: np.ndarray, cell_shape: tuple[int, int]) -> list[Tensor]:
+def _conv_outputs(
+    call: Call, x: str, W: np.ndarray, R: np.ndarray, b: np.ndarray, cell_shape: tuple[int, int]
+) -> list[Tensor]:
     activation = cell_activation(call, "activation", "tanh")
     if call.args or call.kwargs.get("initial_state") or len(call.inputs) > 1 or call.mask is not None:
         raise call.refuse("initial states and masks of a convolutional LSTM are not supported")
     flat = call.add("reshape", x, call.integers(0, 0, W.shape[0]), suffix="/flat")
     y, h, c = call.builder.add_many(
-        "lstm", flat, call.constant(W, "kernel"), call.constant(R, "recurrent_kernel"), call.constant(b, "bias"),
-        name=call.path, used=3, reverse=call.flag("go_backwards"), activation=activation, cell_activation=activation,
-        recurrent_activation=cell_activation(call, "recurrent_activation", "hard_sigmoid"))
+        "lstm",
+        flat,
+        call.constant(W, "kernel"),
+        call.constant(R, "recurrent_kernel"),
+        call.constant(b, "bias"),
+        name=call.path,
+        used=3,
+        reverse=call.flag("go_backwards"),
+        activation=activation,
+        cell_activation=activation,
+        recurrent_activation=cell_activation(call, "recurrent_activation", "hard_sigmoid"),
+    )
     sequences = call.flag("return_sequences")
     if sequences and call.flag("go_backwards"):
         y = call.add("flip", y, suffix="/reversed", axes=(1,))
     shape = (0, 0, *cell_shape) if sequences else (0, *cell_shape)
     result = [Tensor(call.add("reshape", y if sequences else h, call.integers(*shape), suffix="/rows"))]
     if call.flag("return_state"):
-        result += [Tensor(call.add("reshape", state, call.integers(0, *cell_shape), suffix="/state")) for state in (h, c)]
+        result += [
+            Tensor(call.add("reshape", state, call.integers(0, *cell_shape), suffix="/state")) for state in (h, c)
+        ]
     return result
 
 

@@ -25,8 +25,9 @@ class Entry:
 _ENTRIES: dict[str, Entry] = {}
 
 
-def layer(*kinds: str, honours: str = "", fixed: Mapping[str, Sequence[Any]] | None = None,
-          keeps_mask: bool = False) -> Callable[[Handler], Handler]:
+def layer(
+    *kinds: str, honours: str = "", fixed: Mapping[str, Sequence[Any]] | None = None, keeps_mask: bool = False
+) -> Callable[[Handler], Handler]:
     """Declare the handler of some layer classes; `honours` is a list of configuration keys, separated by blanks."""
 
     def declare(handler: Handler) -> Handler:

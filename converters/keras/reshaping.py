@@ -1,7 +1,6 @@
-"""Layers that move numbers around: Reshape, Flatten, Permute, RepeatVector, padding, cropping and upsampling in time."""
+"""Layers that move numbers around: Reshape, Flatten, Permute, RepeatVector, and padding or cropping in time."""
 
 import numpy as np
-
 from edgelstm_converters.keras.call import Call, Tensor
 from edgelstm_converters.keras.registry import layer
 

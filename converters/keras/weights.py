@@ -4,11 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-
-from edgelstm.errors import FormatError
 from edgelstm_converters.keras.architecture import LayerSpec
 from edgelstm_converters.keras.container import Container
 from edgelstm_converters.keras.hdf5 import WeightFile
+
+from edgelstm.errors import FormatError
 
 _CELL = ("LSTM", "GRU", "SimpleRNN", "ConvLSTM1D", "CuDNNLSTM", "CuDNNGRU")
 _ATTENTION = ("query_dense", "key_dense", "value_dense", "output_dense")
@@ -30,22 +30,28 @@ def _assign_tree(layer: LayerSpec, file: WeightFile, path: str) -> None:
     for key, child in layer.children.items():
         if key.startswith("layers/") and not file.has(f"{path}/layers"):
             key = key.replace("layers/", "_layer_checkpoint_dependencies/", 1)
-        _assign_tree(child, file, f"{path}/{key}")
-    parts = ("cell",) if layer.kind in _CELL else _ATTENTION if layer.kind == "MultiHeadAttention" else ("",)
-    own = [_numbered(file, f"{path}/{part}/vars") for part in parts]
+        _assign_tree(child, file, f"{path}/{key}".lstrip("/"))
+    parts = ("cell/",) if layer.kind in _CELL else ("",)
+    if layer.kind == "MultiHeadAttention":
+        parts = tuple(f"{part}/" for part in _ATTENTION)
+    own = [_numbered(file, f"{path}/{part}vars") for part in parts]
     layer.weights = [array for arrays in own for array in arrays]
 
 
 def _numbered(file: WeightFile, group: str) -> list[np.ndarray]:
     numbers = sorted(int(name) for name in file.children(group) if name.isdigit())
+    if numbers != list(range(len(numbers))):
+        raise FormatError(f"{file.label}: the group {group!r} holds the weights {numbers}, so some are missing")
     return [file.array(f"{group}/{number}") for number in numbers]
 
 
 def _assign_legacy(model: LayerSpec, file: WeightFile, root: str) -> None:
     """Groups named after layers, each with the flat list of its weights in the attribute weight_names."""
     known = set(file.strings(root, "layer_names") or ())
-    assert model.model is not None
-    for layer in model.model.layers:
+    for layer in model.children.values():
+        if layer.name not in known and layer.children:
+            _assign_legacy(layer, file, root)  # Keras 1 stores the layers of inner models side by side with the others
+            continue
         names = file.strings(f"{root}/{layer.name}", "weight_names") if layer.name in known else None
         arrays = [file.array(f"{root}/{layer.name}/{name}") for name in names or ()]
         _distribute(layer, arrays, file.label)
@@ -59,8 +65,10 @@ def _distribute(layer: LayerSpec, arrays: list[np.ndarray], label: str) -> None:
         return
     declared = [(leaf, frozen) for leaf in leaves for frozen in _frozen(leaf, layer)]
     if len(declared) != len(arrays):
-        raise FormatError(f"{label}: layer {layer.name!r} ({layer.kind}) has {len(arrays)} weights in the file; "
-                          f"its configuration asks for {len(declared)}")
+        raise FormatError(
+            f"{label}: layer {layer.name!r} ({layer.kind}) has {len(arrays)} weights in the file; "
+            f"its configuration asks for {len(declared)}"
+        )
     order = [leaf for leaf, frozen in declared if not frozen] + [leaf for leaf, frozen in declared if frozen]
     for leaf in leaves:
         leaf.weights = [array for owner, array in zip(order, arrays, strict=True) if owner is leaf]
@@ -97,7 +105,9 @@ def _kernel(config: dict[str, Any]) -> list[str]:
 _VARIABLES: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "LSTM": _gated(4),
     "GRU": _gated(3),
-    **dict.fromkeys(("SimpleRNN", "SimpleRNNCell", "CuDNNLSTM", "CuDNNGRU", "LSTMCell", "GRUCell", "ConvLSTM1D"), _recurrent),
+    **dict.fromkeys(
+        ("SimpleRNN", "SimpleRNNCell", "CuDNNLSTM", "CuDNNGRU", "LSTMCell", "GRUCell", "ConvLSTM1D"), _recurrent
+    ),
     **dict.fromkeys(("Dense", "Conv1D"), _kernel),
     "DepthwiseConv1D": _kernel,
     "SeparableConv1D": lambda config: ["depthwise_kernel", "pointwise_kernel", *_bias(config)],
@@ -116,5 +126,7 @@ _VARIABLES: dict[str, Callable[[dict[str, Any]], list[str]]] = {
 def _check_finite(layer: LayerSpec, label: str) -> None:
     for array in layer.weights:
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise FormatError(f"{label}: layer {layer.name!r} ({layer.kind}) holds weights that are not finite "
-                              f"(shape {array.shape}); the training diverged or the file is damaged")
+            raise FormatError(
+                f"{label}: layer {layer.name!r} ({layer.kind}) holds weights that are not finite "
+                f"(shape {array.shape}); the training diverged or the file is damaged"
+            )

@@ -1,7 +1,6 @@
 """Layers around layers: Bidirectional and TimeDistributed."""
 
 import numpy as np
-
 from edgelstm_converters.keras.call import Call, Tensor, run_layer
 from edgelstm_converters.keras.network import run_model
 from edgelstm_converters.keras.recurrent import direction
@@ -77,7 +76,9 @@ def time_distributed(call: Call) -> str:
         raise call.refuse("the axes behind time must have fixed lengths")
     steps = call.add("reshape", x, call.integers(-1, *[n for n in rest if n is not None]), suffix="/steps")
     inner.inputs = [Tensor(steps)]
-    results = run_model(call.context, inner.spec, inner.inputs, f"{inner.path}/") if inner.spec.model else run_layer(inner)
+    results = (
+        run_model(call.context, inner.spec, inner.inputs, f"{inner.path}/") if inner.spec.model else run_layer(inner)
+    )
     if results is None:
         raise call.refuse("the layer inside cannot be converted")
     y = _only(call, results)

@@ -63,8 +63,16 @@ class Call:
     `inline(graph, values)` writes a subgraph in place; `parts` is how many elements of its sequence the model takes.
     """
 
-    def __init__(self, proto: Any, name: str, opset: int, scope: Scope, attributes: dict[str, Any],
-                 inline: Callable[[Any, Sequence[Any]], list[Any]], parts: int | None = None):
+    def __init__(
+        self,
+        proto: Any,
+        name: str,
+        opset: int,
+        scope: Scope,
+        attributes: dict[str, Any],
+        inline: Callable[[Any, Sequence[Any]], list[Any]],
+        parts: int | None = None,
+    ):
         self.name = name
         self.op_type = proto.op_type
         self.opset = opset
@@ -96,7 +104,7 @@ class Call:
         return [bool(name) for name in self._outputs]
 
     def attr(self, name: str, default: Any = REQUIRED) -> Any:
-        """The value of an attribute: a number, a str, a list, an array or a subgraph. Raises FormatError when it is missing."""
+        """The value of an attribute: a number, str, list, array or subgraph. Raises FormatError when it is missing."""
         self._unread.discard(name)
         value = self._attributes.get(name, default)
         if value is REQUIRED:
@@ -173,7 +181,9 @@ class Call:
         """Emit an op with one output, named after the node."""
         return self.builder.add(op, *inputs, name=self.name, **attrs)
 
-    def add_many(self, op: str, *inputs: str | None, used: int | Sequence[bool], **attrs: Any) -> tuple[str | None, ...]:
+    def add_many(
+        self, op: str, *inputs: str | None, used: int | Sequence[bool], **attrs: Any
+    ) -> tuple[str | None, ...]:
         """Emit an op with several outputs, named after the node."""
         return self.builder.add_many(op, *inputs, name=self.name, used=used, **attrs)
 

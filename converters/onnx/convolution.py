@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from edgelstm.errors import FormatError
 from edgelstm_converters.onnx.call import Call
 from edgelstm_converters.onnx.registry import node
+
+from edgelstm.errors import FormatError
 
 
 @dataclass(frozen=True)
@@ -44,12 +43,22 @@ def conv(call: Call) -> str:
     window = read_window(call, x, W.shape[2:], auto_pad, options)
     kernel = W.reshape(*W.shape[:2], window.size).transpose(2, 1, 0)
     bias = call.const(call.array(2, "bias B"), "b") if call.has(2) else None
-    y = call.add("conv1d", channels_last(call, x, window), call.const(kernel, "W"), bias, stride=window.stride,
-                 dilation=window.dilation, groups=groups, **window.attrs)
+    y = call.add(
+        "conv1d",
+        channels_last(call, x, window),
+        call.const(kernel, "W"),
+        bias,
+        stride=window.stride,
+        dilation=window.dilation,
+        groups=groups,
+        **window.attrs,
+    )
     return channels_first(call, y, window)
 
 
-def read_window(call: Call, x: str, sizes: tuple[int, ...], auto_pad: str, options: dict[str, list[int] | None]) -> Window:
+def read_window(
+    call: Call, x: str, sizes: tuple[int, ...], auto_pad: str, options: dict[str, list[int] | None]
+) -> Window:
     """The window along the one spatial axis that counts. Refuses windows over several axes."""
     spatial = len(sizes)
     axis = _moving_axis(call, x, sizes)
@@ -83,7 +92,9 @@ def _moving_axis(call: Call, x: str, sizes: tuple[int, ...]) -> int:
     lengths = [call.builder.dim(x, 2 + i) for i in range(len(sizes))]
     moving = [i for i, (n, size) in enumerate(zip(lengths, sizes, strict=True)) if n != 1 or size != 1]
     if len(moving) > 1:
-        call.refuse(f"it has a window of {list(sizes)} over axes of length {lengths}; supported: windows along one axis")
+        call.refuse(
+            f"it has a window of {list(sizes)} over axes of length {lengths}; supported: windows along one axis"
+        )
     return moving[0] if moving else 0
 
 
@@ -96,8 +107,10 @@ def _padding(call: Call, auto_pad: str, stride: int, reach: int, pads: tuple[int
     if auto_pad == "SAME_LOWER" and stride == 1:
         return "explicit", (reach - reach // 2, reach // 2)
     if auto_pad not in ("NOTSET", ""):
-        call.refuse(f"attribute auto_pad={auto_pad!r} with stride {stride}; supported: NOTSET, VALID, SAME_UPPER, and "
-                    "SAME_LOWER with stride 1")
+        call.refuse(
+            f"attribute auto_pad={auto_pad!r} with stride {stride}; supported: NOTSET, VALID, SAME_UPPER, and "
+            "SAME_LOWER with stride 1"
+        )
     if min(pads) < 0:
         call.refuse(f"attribute pads={list(pads)}; supported: pads of at least 0")
     return ("explicit", pads) if any(pads) else ("valid", (0, 0))

@@ -3,24 +3,60 @@
 from functools import reduce
 
 import numpy as np
-
 from edgelstm_converters.onnx.call import Call
 from edgelstm_converters.onnx.registry import node
 
 _UNARY = {
-    "Abs": "abs", "Ceil": "ceil", "Cos": "cos", "Erf": "erf", "Exp": "exp", "Floor": "floor", "HardSwish": "hard_silu",
-    "IsNaN": "is_nan", "Log": "log", "Mish": "mish", "Neg": "neg", "Not": "not", "Reciprocal": "reciprocal",
-    "Relu": "relu", "Round": "round", "Sigmoid": "sigmoid", "Sign": "sign", "Sin": "sin", "Softplus": "softplus",
-    "Softsign": "softsign", "Sqrt": "sqrt", "Tanh": "tanh",
+    "Abs": "abs",
+    "Ceil": "ceil",
+    "Cos": "cos",
+    "Erf": "erf",
+    "Exp": "exp",
+    "Floor": "floor",
+    "HardSwish": "hard_silu",
+    "IsNaN": "is_nan",
+    "Log": "log",
+    "Mish": "mish",
+    "Neg": "neg",
+    "Not": "not",
+    "Reciprocal": "reciprocal",
+    "Relu": "relu",
+    "Round": "round",
+    "Sigmoid": "sigmoid",
+    "Sign": "sign",
+    "Sin": "sin",
+    "Softplus": "softplus",
+    "Softsign": "softsign",
+    "Sqrt": "sqrt",
+    "Tanh": "tanh",
 }
 _BINARY = {
-    "Add": "add", "And": "and", "Div": "div", "Equal": "equal", "Greater": "greater", "GreaterOrEqual": "greater_equal",
-    "Less": "less", "LessOrEqual": "less_equal", "Mul": "mul", "Or": "or", "PRelu": "prelu", "Sub": "sub", "Xor": "xor",
+    "Add": "add",
+    "And": "and",
+    "Div": "div",
+    "Equal": "equal",
+    "Greater": "greater",
+    "GreaterOrEqual": "greater_equal",
+    "Less": "less",
+    "LessOrEqual": "less_equal",
+    "Mul": "mul",
+    "Or": "or",
+    "PRelu": "prelu",
+    "Sub": "sub",
+    "Xor": "xor",
 }
 _VARIADIC = {"Max": "maximum", "Min": "minimum", "Sum": "add", "Mean": "add"}
 _ALPHA = {"Elu": ("elu", 1.0), "LeakyRelu": ("leaky_relu", 0.01), "ThresholdedRelu": ("thresholded_relu", 1.0)}
-_CAST = {"FLOAT": "float32", "FLOAT16": "float32", "DOUBLE": "float32", "BFLOAT16": "float32", "INT64": "int64",
-         "INT32": "int32", "UINT8": "uint8", "BOOL": "bool"}
+_CAST = {
+    "FLOAT": "float32",
+    "FLOAT16": "float32",
+    "DOUBLE": "float32",
+    "BFLOAT16": "float32",
+    "INT64": "int64",
+    "INT32": "int32",
+    "UINT8": "uint8",
+    "BOOL": "bool",
+}
 
 
 @node(*_UNARY)
@@ -107,8 +143,10 @@ def power(call: Call) -> str:
     dtype = call.builder.fact(base).dtype
     if call.builder.fact(exponent).dtype != dtype:
         if dtype != "float32":
-            call.refuse(f"its base is {dtype} and its exponent {call.builder.fact(exponent).dtype}; supported: one dtype, "
-                        "or a float base")
+            call.refuse(
+                f"its base is {dtype} and its exponent {call.builder.fact(exponent).dtype}; supported: one dtype, "
+                "or a float base"
+            )
         exponent = call.add("cast", exponent, to=dtype)
     return call.add("pow", base, exponent)
 

@@ -6,9 +6,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from edgelstm.builder import GraphBuilder
-from edgelstm.errors import FormatError, ShapeError, UnsupportedError
-from edgelstm.graph import Graph
 from edgelstm_converters.onnx import registry
 from edgelstm_converters.onnx.call import BLOCKED, Blocked, Call, Refused, Scope
 from edgelstm_converters.onnx.model import Model, load
@@ -17,8 +14,25 @@ from edgelstm_converters.onnx.ports import Ports
 from edgelstm_converters.onnx.states import pair_states
 from edgelstm_converters.onnx.symbols import Mismatch, with_unified_symbols
 
-_HANDLERS = ("control", "convolution", "elementwise", "matrix", "movement", "normalization", "pooling", "quantized",
-             "recurrent", "reduction", "resize", "sequence", "shape")
+from edgelstm.builder import GraphBuilder
+from edgelstm.errors import FormatError, ShapeError, UnsupportedError
+from edgelstm.graph import Graph
+
+_HANDLERS = (
+    "control",
+    "convolution",
+    "elementwise",
+    "matrix",
+    "movement",
+    "normalization",
+    "pooling",
+    "quantized",
+    "recurrent",
+    "reduction",
+    "resize",
+    "sequence",
+    "shape",
+)
 _LARGEST = 1 << 34  # bytes of one value whose shape is fixed
 
 
@@ -36,7 +50,7 @@ def read(source: Path, fix: Mapping[str, Any] | None = None, state: Mapping[str,
 
 
 class Importer:
-    """One attempt at writing the Graph of a model; `unify` maps symbols of axes onto the ones they turned out to equal."""
+    """One attempt at writing the Graph of a model; `unify` maps symbols of axes onto those they turned out to equal."""
 
     def __init__(self, model: Model, fix: Mapping[str, Any], unify: Mapping[str, str | int]):
         self._model = model
@@ -46,6 +60,7 @@ class Importer:
         self._active: list[tuple[str, str]] = []
         self._parts = sequence_lengths(model)
         self._visited = 0
+        self._branches: list[str] = []
 
     def graph(self) -> Graph:
         """The whole Graph. Raises UnsupportedError with every problem found, Mismatch where two symbols meet."""
@@ -100,16 +115,25 @@ class Importer:
             return self._call_function(function, node, scope)
         handler = registry.find(domain, node.op_type, opsets.get(domain, 1))
         if handler is None:
-            self._problems.append(f"{where}: the node type {node.op_type} of {domain or 'ai.onnx'} "
-                                  f"(opset {opsets.get(domain, 'not imported')}) is not supported")
+            self._problems.append(
+                f"{where}: the node type {node.op_type} of {domain or 'ai.onnx'} "
+                f"(opset {opsets.get(domain, 'not imported')}) is not supported"
+            )
             return None
         try:
             attributes = {attribute.name: self._attribute(attribute) for attribute in node.attribute}
         except UnsupportedError as error:
             self._problems.append(f"{where}: {error}")
             return None
-        call = Call(node, name, opsets.get(domain, 1), scope, attributes,
-                    lambda graph, values: self._inline(graph, values, scope, opsets), self._parts.get(node.output[0]))
+        call = Call(
+            node,
+            name,
+            opsets.get(domain, 1),
+            scope,
+            attributes,
+            lambda graph, values: self._inline(graph, values, scope, opsets),
+            self._parts.get(node.output[0]),
+        )
         outputs = self._handled(handler, call, where)
         self._problems += [f"{where}: {problem}" for problem in call.problems]
         return outputs
@@ -122,12 +146,16 @@ class Importer:
         except Mismatch:
             raise
         except ShapeError as error:
-            raise Mismatch(f"{self._model.source}: {where}: {error}", self._visited, self._ports.symbols_of(call)) from None
+            raise Mismatch(
+                f"{self._model.source}: {where}: {error}", self._visited, self._ports.symbols_of(call), self._branches
+            ) from None
         except UnsupportedError as error:
             call.complain(str(error))
             return None
         except FormatError as error:
             raise FormatError(f"{where}: {error}") from None
+        if call.op_type == "If" and isinstance(call.raw(0), str):
+            self._branches.append(call.name)
         for attribute in call.unread:
             call.complain(f"the attribute {attribute!r} is not known")
         outputs = list(result) if isinstance(result, (list, tuple)) else [result]

@@ -1,10 +1,10 @@
 """Matrix products: MatMul and Gemm become dense layers where the right side is a constant matrix."""
 
 import numpy as np
-
-from edgelstm.errors import FormatError
 from edgelstm_converters.onnx.call import Call
 from edgelstm_converters.onnx.registry import node
+
+from edgelstm.errors import FormatError
 
 
 @node("MatMul")

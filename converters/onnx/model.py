@@ -45,8 +45,10 @@ class Model:
         except ValueError:
             raise FormatError(f"{where}: its external data has the offset or length {entries!r}") from None
         if length != expected or offset < 0 or offset + length > path.stat().st_size:
-            raise FormatError(f"{where} needs {expected} bytes at offset {offset} of {path.name}, "
-                              f"which holds {path.stat().st_size}; {length} are announced")
+            raise FormatError(
+                f"{where} needs {expected} bytes at offset {offset} of {path.name}, "
+                f"which holds {path.stat().st_size}; {length} are announced"
+            )
         with path.open("rb") as file:
             file.seek(offset)
             return file.read(length)
@@ -79,8 +81,10 @@ def _opsets(imports: Any, source: Path) -> dict[str, int]:
     opsets = {"" if entry.domain == "ai.onnx" else entry.domain: entry.version for entry in imports}
     version = opsets.get("")
     if version is not None and not OPSETS[0] <= version <= OPSETS[1]:
-        raise FormatError(f"{source}: uses ONNX opset {version}; supported are {OPSETS[0]} to {OPSETS[1]}. "
-                          "Export the model again with an opset in that range")
+        raise FormatError(
+            f"{source}: uses ONNX opset {version}; supported are {OPSETS[0]} to {OPSETS[1]}. "
+            "Export the model again with an opset in that range"
+        )
     return opsets
 
 
@@ -101,7 +105,9 @@ def _inline(tensor: Any, dtype: np.dtype, where: str) -> np.ndarray:
 
     expected = math.prod(tensor.dims) * dtype.itemsize
     if tensor.HasField("raw_data") and len(tensor.raw_data) != expected:
-        raise FormatError(f"{where} of shape {list(tensor.dims)} needs {expected} bytes, the file has {len(tensor.raw_data)}")
+        raise FormatError(
+            f"{where} of shape {list(tensor.dims)} needs {expected} bytes, the file has {len(tensor.raw_data)}"
+        )
     try:
         array = numpy_helper.to_array(tensor)
     except (ValueError, TypeError) as error:
@@ -113,7 +119,9 @@ def _inside(folder: Path, location: str, where: str) -> Path:
     """The path of an external data file. Raises FormatError when it is missing or leads out of the model's folder."""
     path = folder / location
     if not location or Path(location).is_absolute() or ".." in Path(location).parts:
-        raise FormatError(f"{where}: its external data is at {location!r}; only files in the model's own folder are read")
+        raise FormatError(
+            f"{where}: its external data is at {location!r}; only files in the model's own folder are read"
+        )
     if not path.is_file():
         raise FormatError(f"{where}: its external data file {location!r} is missing beside the model")
     if not path.resolve().is_relative_to(folder.resolve()):

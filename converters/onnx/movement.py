@@ -1,11 +1,11 @@
-"""Nodes that move, cut or join elements: Transpose, Reshape, Squeeze, Concat, Split, Slice, Gather, Expand, Tile, Pad."""
+"""Nodes that move, cut, repeat or join elements, from Transpose and Reshape to Pad and ReverseSequence."""
 
 import numpy as np
+from edgelstm_converters.onnx.call import Call
+from edgelstm_converters.onnx.registry import node
 
 from edgelstm.errors import FormatError, ShapeError
 from edgelstm.ops.op import normal_axis
-from edgelstm_converters.onnx.call import Call
-from edgelstm_converters.onnx.registry import node
 
 _END = np.iinfo(np.int64).max
 
@@ -35,7 +35,7 @@ def reshape(call: Call) -> str:
 
 
 def _copying_dynamic(call: Call, x: str, shape: np.ndarray) -> np.ndarray | None:
-    """A new shape that copies the leading dynamic axes of x, where an exporter wrote down the lengths of its example."""
+    """A shape that copies the leading dynamic axes of x, where an exporter wrote down the lengths of its example."""
     general = np.array(shape, np.int64).ravel()
     for axis in range(min(general.size, call.builder.rank(x))):
         length = call.builder.dim(x, axis)
@@ -51,7 +51,9 @@ def flatten(call: Call) -> str:
     axis = call.attr("axis", 1)
     x = call.input(0)
     rank = call.builder.rank(x)
-    axis = normal_axis(axis, rank + 1)
+    axis = axis + rank if axis < 0 else axis
+    if not 0 <= axis <= rank:
+        raise FormatError(f"flattens at axis {axis} of {rank}")
     if axis == 1:
         return call.add("reshape", x, call.const(np.array([0, -1]), "shape")) if rank > 1 else x
     rows = _product(call, call.add("shape", x, start=0, end=axis))
@@ -97,7 +99,7 @@ def concat(call: Call) -> object:
 
 @node("Split")
 def split(call: Call) -> list[str | None]:
-    """Sizes are an attribute before opset 13 and an input since; without them the parts are equal, the last one smaller."""
+    """Sizes are an attribute before opset 13 and an input since; without them all parts but the last are equal."""
     axis = call.attr("axis", 0)
     sizes = call.ints("split", 1, moved=13)
     parts = call.attr("num_outputs", len(call.used))
@@ -118,7 +120,9 @@ def split(call: Call) -> list[str | None]:
 def slice_1(call: Call) -> str:
     starts, ends, axes = call.attr("starts"), call.attr("ends"), call.attr("axes", None)
     consts = [call.const(np.asarray(v, np.int64), role) for role, v in (("starts", starts), ("ends", ends))]
-    return call.add("slice", call.input(0), *consts, None if axes is None else call.const(np.asarray(axes, np.int64), "axes"))
+    return call.add(
+        "slice", call.input(0), *consts, None if axes is None else call.const(np.asarray(axes, np.int64), "axes")
+    )
 
 
 @node("Slice", since=10)
@@ -198,8 +202,10 @@ def _needs_shape(call: Call, i: int, role: str) -> None:
     if call.has(i):
         fact = call.fact(i)
         if fact.value is None:
-            call.refuse(f"its {role} depends on the data of {', '.join(sorted(fact.sources)) or 'an input'}; "
-                        "supported: what follows from constants and shapes")
+            call.refuse(
+                f"its {role} depends on the data of {', '.join(sorted(fact.sources)) or 'an input'}; "
+                "supported: what follows from constants and shapes"
+            )
 
 
 def _not_one(shape: tuple[int, ...], axes: tuple[int, ...]) -> None:

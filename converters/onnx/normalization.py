@@ -1,10 +1,10 @@
 """Normalization nodes: BatchNormalization becomes a scale and an offset, LayerNormalization an op of its own."""
 
 import numpy as np
-
-from edgelstm.ops.op import normal_axis
 from edgelstm_converters.onnx.call import Call
 from edgelstm_converters.onnx.registry import node
+
+from edgelstm.ops.op import normal_axis
 
 
 @node("BatchNormalization")

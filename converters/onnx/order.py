@@ -4,8 +4,9 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from edgelstm.errors import FormatError
 from edgelstm_converters.onnx.model import Model
+
+from edgelstm.errors import FormatError
 
 
 def sorted_nodes(nodes: Sequence[Any], known: Any) -> list[Any]:
@@ -40,8 +41,13 @@ def sequence_lengths(model: Model) -> dict[str, int]:
     """How many elements of each sequence value are taken, one by one, at constant positions."""
     graph = model.proto.graph
     positions = {tensor.name: tensor for tensor in graph.initializer}
-    positions |= {node.output[0]: attribute.t for node in graph.node if node.op_type == "Constant"
-                  for attribute in node.attribute if attribute.name == "value"}
+    positions |= {
+        node.output[0]: attribute.t
+        for node in graph.node
+        if node.op_type == "Constant"
+        for attribute in node.attribute
+        if attribute.name == "value"
+    }
     lengths: dict[str, int] = {}
     for node in graph.node:
         if node.op_type == "SequenceAt" and node.input[1] in positions:
@@ -58,7 +64,9 @@ def _check_sources(nodes: Sequence[Any], made_by: dict[str, int], known: Any) ->
     for node in nodes:
         for name in node.input:
             if name and name not in made_by and name not in known:
-                raise FormatError(f"node {node.name or node.op_type!r} ({node.op_type}) reads {name!r}, which nothing computes")
+                raise FormatError(
+                    f"node {node.name or node.op_type!r} ({node.op_type}) reads {name!r}, which nothing computes"
+                )
 
 
 def _reads(node: Any) -> Iterator[str]:

@@ -27,6 +27,13 @@ def _pool(call: Call, op: str, attrs: dict[str, object]) -> str:
     call.check()
     x = call.input(0)
     window = read_window(call, x, sizes, auto_pad, options)
-    y = call.add(op, channels_last(call, x, window), size=window.size, stride=window.stride, ceil_mode=ceil_mode,
-                 **window.attrs, **attrs)
+    y = call.add(
+        op,
+        channels_last(call, x, window),
+        size=window.size,
+        stride=window.stride,
+        ceil_mode=ceil_mode,
+        **window.attrs,
+        **attrs,
+    )
     return channels_first(call, y, window)

@@ -4,16 +4,27 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-
-from edgelstm.builder import GraphBuilder, stand_in
-from edgelstm.errors import FormatError, ShapeError, UnsupportedError
 from edgelstm_converters.onnx.call import Blocked, Call, Scope
 from edgelstm_converters.onnx.model import Model
 from edgelstm_converters.onnx.symbols import Axis
 
-_DTYPES = {"FLOAT": "float32", "DOUBLE": "float32", "FLOAT16": "float32", "BFLOAT16": "float32", "INT64": "int64",
-           "INT32": "int32", "INT16": "int32", "INT8": "int32", "UINT8": "uint8", "UINT16": "int32", "UINT32": "int64",
-           "BOOL": "bool"}
+from edgelstm.builder import GraphBuilder, stand_in
+from edgelstm.errors import FormatError, ShapeError, UnsupportedError
+
+_DTYPES = {
+    "FLOAT": "float32",
+    "DOUBLE": "float32",
+    "FLOAT16": "float32",
+    "BFLOAT16": "float32",
+    "INT64": "int64",
+    "INT32": "int32",
+    "INT16": "int32",
+    "INT8": "int32",
+    "UINT8": "uint8",
+    "UINT16": "int32",
+    "UINT32": "int64",
+    "BOOL": "bool",
+}
 
 
 class Ports:
@@ -27,7 +38,7 @@ class Ports:
         self._symbols: list[str] = []
 
     def declare(self, scope: Scope) -> None:
-        """Declare every input that is not an initializer. Raises UnsupportedError for inputs that are no plain tensors."""
+        """Declare every input that is not an initializer. Raises UnsupportedError for inputs that are no tensors."""
         graph = self._model.proto.graph
         initialized = {tensor.name for tensor in graph.initializer}
         ports = [port for port in graph.input if port.name not in initialized]
@@ -36,7 +47,9 @@ class Ports:
             raise UnsupportedError(f"{self._model.source} has inputs that are not supported:", problems)
         for name in self._fix:
             if name not in {port.name for port in ports}:
-                raise ShapeError(f"fix names the input {name!r}; the model's inputs are {[port.name for port in ports]}")
+                raise ShapeError(
+                    f"fix names the input {name!r}; the model's inputs are {[port.name for port in ports]}"
+                )
         for port in ports:
             scope.values[port.name] = self._declared(port)
 
@@ -68,10 +81,14 @@ class Ports:
         from onnx import TensorProto
 
         if not port.type.HasField("tensor_type"):
-            return [f"input {port.name!r} is a {port.type.WhichOneof('value') or 'value without type'}; supported: tensors"]
+            return [
+                f"input {port.name!r} is a {port.type.WhichOneof('value') or 'value without type'}; supported: tensors"
+            ]
         tensor = port.type.tensor_type
         if tensor.elem_type not in TensorProto.DataType.values():
-            raise FormatError(f"{self._model.source}: input {port.name!r} has the unknown element type {tensor.elem_type}")
+            raise FormatError(
+                f"{self._model.source}: input {port.name!r} has the unknown element type {tensor.elem_type}"
+            )
         name = TensorProto.DataType.Name(tensor.elem_type)
         if name not in _DTYPES:
             return [f"input {port.name!r} has the element type {name}; supported: {', '.join(_DTYPES)}"]

@@ -1,10 +1,10 @@
-"""Quantized nodes as the float arithmetic they stand for: QuantizeLinear, DequantizeLinear, MatMulInteger and friends."""
+"""Quantized nodes as the float arithmetic they stand for: QuantizeLinear, DequantizeLinear, MatMulInteger."""
 
 import numpy as np
-
-from edgelstm.ops.op import normal_axis
 from edgelstm_converters.onnx.call import Call
 from edgelstm_converters.onnx.registry import node
+
+from edgelstm.ops.op import normal_axis
 
 _RANGES = {np.dtype(np.uint8): (0, 255), np.dtype(np.int8): (-128, 127)}
 

@@ -7,29 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
-from edgelstm.errors import FormatError
 from edgelstm_converters.onnx.activations import cell_activations
 from edgelstm_converters.onnx.call import Call
 from edgelstm_converters.onnx.registry import node
+from edgelstm_converters.onnx.weights import LSTM_ORDER, PEEPHOLE_ORDER, Weights, read_weights, reordered, summed
+
+from edgelstm.errors import FormatError
 
 _DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
-LSTM_ORDER = (0, 2, 3, 1)  # i o f c -> i f g o
-_PEEPHOLE_ORDER = (0, 2, 1)  # i o f -> i f o
-
-
-@dataclass(frozen=True)
-class Weights:
-    """The parameters of all directions: W (directions, G*H, F), R (directions, G*H, H), b (directions, 2*G*H) or None."""
-
-    W: np.ndarray
-    R: np.ndarray
-    b: np.ndarray | None
-    gates: int
-
-    @property
-    def units(self) -> int:
-        return self.R.shape[2]
 
 
 @dataclass(frozen=True)
@@ -60,12 +45,27 @@ def lstm(call: Call) -> list[str | None]:
     found = []
     for d, backwards in enumerate(reverse):
         gate, cell, out = functions[d]
-        b = None if common.weights.b is None else _summed(common.weights.b[d], 4)
-        found.append(call.add_many(
-            "lstm", common.x, _weight(call, common.weights.W[d], LSTM_ORDER, "W"),
-            _weight(call, common.weights.R[d], LSTM_ORDER, "R"), _bias(call, b, LSTM_ORDER), h0[d], c0[d], common.mask,
-            peepholes[d], used=_used(call, 3), reverse=backwards, recurrent_activation=gate, activation=cell,
-            cell_activation=out, input_forget=input_forget, **common.attrs))
+        b = None if common.weights.b is None else summed(common.weights.b[d], 4)
+        found.append(
+            call.add_many(
+                "lstm",
+                common.x,
+                _weight(call, common.weights.W[d], LSTM_ORDER, "W"),
+                _weight(call, common.weights.R[d], LSTM_ORDER, "R"),
+                _bias(call, b, LSTM_ORDER),
+                h0[d],
+                c0[d],
+                common.mask,
+                peepholes[d],
+                used=_used(call, 3),
+                reverse=backwards,
+                recurrent_activation=gate,
+                activation=cell,
+                cell_activation=out,
+                input_forget=input_forget,
+                **common.attrs,
+            )
+        )
     return _joined(call, found, common)
 
 
@@ -81,13 +81,26 @@ def gru(call: Call) -> list[str | None]:
     for d, backwards in enumerate(reverse):
         b = rb = None
         if common.weights.b is not None:
-            b, rb = np.split(common.weights.b[d], 2) if reset_after else (_summed(common.weights.b[d], 3), None)
+            b, rb = np.split(common.weights.b[d], 2) if reset_after else (summed(common.weights.b[d], 3), None)
         gate, cell = functions[d]
-        found.append(call.add_many(
-            "gru", common.x, _weight(call, common.weights.W[d], order, "W"),
-            _weight(call, common.weights.R[d], order, "R"), _bias(call, b, order), _bias(call, rb, order), h0[d],
-            common.mask, used=_used(call, 2), reverse=backwards, reset_after=reset_after, recurrent_activation=gate,
-            activation=cell, **common.attrs))
+        found.append(
+            call.add_many(
+                "gru",
+                common.x,
+                _weight(call, common.weights.W[d], order, "W"),
+                _weight(call, common.weights.R[d], order, "R"),
+                _bias(call, b, order),
+                _bias(call, rb, order),
+                h0[d],
+                common.mask,
+                used=_used(call, 2),
+                reverse=backwards,
+                reset_after=reset_after,
+                recurrent_activation=gate,
+                activation=cell,
+                **common.attrs,
+            )
+        )
     return _joined(call, found, common)
 
 
@@ -99,18 +112,23 @@ def simple_rnn(call: Call) -> list[str | None]:
     h0 = _states(call, 5, common)
     found = []
     for d, backwards in enumerate(reverse):
-        b = None if common.weights.b is None else _summed(common.weights.b[d], 1)
-        found.append(call.add_many(
-            "simple_rnn", common.x, _weight(call, common.weights.W[d], (0,), "W"),
-            _weight(call, common.weights.R[d], (0,), "R"), _bias(call, b, (0,)), h0[d], common.mask,
-            used=_used(call, 2), reverse=backwards, activation=functions[d][0], **common.attrs))
+        b = None if common.weights.b is None else summed(common.weights.b[d], 1)
+        found.append(
+            call.add_many(
+                "simple_rnn",
+                common.x,
+                _weight(call, common.weights.W[d], (0,), "W"),
+                _weight(call, common.weights.R[d], (0,), "R"),
+                _bias(call, b, (0,)),
+                h0[d],
+                common.mask,
+                used=_used(call, 2),
+                reverse=backwards,
+                activation=functions[d][0],
+                **common.attrs,
+            )
+        )
     return _joined(call, found, common)
-
-
-def reordered(array: np.ndarray, order: Sequence[int]) -> np.ndarray:
-    """An array (G*H, ...) with its blocks of H rows, one for each gate, in another order."""
-    blocks = np.split(array, len(order))
-    return np.concatenate([blocks[gate] for gate in order])
 
 
 def _direction(call: Call) -> tuple[bool, ...]:
@@ -128,7 +146,7 @@ def _common(call: Call, reverse: tuple[bool, ...], gates: int) -> Common:
         call.complain(f"attribute clip={clip}; supported: a positive number, or 0 for no limit")
     hidden_size = call.attr("hidden_size", None)
     call.check()
-    weights = _weights(call, len(reverse), gates)
+    weights = read_weights(call, len(reverse), gates)
     if hidden_size not in (None, weights.units):
         raise FormatError(f"hidden_size is {hidden_size}, but R has the shape {weights.R.shape}")
     x = call.input(0)
@@ -138,30 +156,6 @@ def _common(call: Call, reverse: tuple[bool, ...], gates: int) -> Common:
     return Common(x, weights, reverse, layout, mask, clip)
 
 
-def _weights(call: Call, directions: int, gates: int) -> Weights:
-    """W, R and B as arrays. Raises FormatError when their shapes do not fit together."""
-    W, R = call.array(1, "weights W"), call.array(2, "recurrent weights R")
-    if call.op_type == "DynamicQuantizeLSTM":
-        W, R = _dequantized(call, W, 8), _dequantized(call, R, 10)
-    if W.ndim != 3 or R.ndim != 3 or R.shape != (directions, gates * R.shape[2], R.shape[2]):
-        raise FormatError(f"R has the shape {R.shape}; expected ({directions}, {gates} * hidden_size, hidden_size)")
-    if W.shape[:2] != R.shape[:2]:
-        raise FormatError(f"W has the shape {W.shape}, which does not fit R {R.shape}")
-    b = call.array(3, "biases B") if call.has(3) else None
-    if b is not None and b.shape != (directions, 2 * R.shape[1]):
-        raise FormatError(f"B has the shape {b.shape}; expected ({directions}, {2 * R.shape[1]})")
-    return Weights(W, R, b, gates)
-
-
-def _dequantized(call: Call, weights: np.ndarray, i: int) -> np.ndarray:
-    """8-bit weights (directions, n, G*H) as floats (directions, G*H, n); input `i` is their scale, the next their zero point."""
-    if weights.ndim != 3:
-        raise FormatError(f"its weights have the shape {weights.shape}; expected three axes")
-    scale, zero = call.array(i, "scale").astype(np.float64), call.array(i + 1, "zero point").astype(np.float64)
-    per_row = [array.reshape(weights.shape[0], 1, -1) for array in (scale, zero)]
-    return ((weights - per_row[1]) * per_row[0]).astype(np.float32).transpose(0, 2, 1)
-
-
 def _weight(call: Call, array: np.ndarray, order: Sequence[int], role: str) -> str:
     """A weight matrix (G*H, n) of one direction as a constant (n, G*H) in canonical gate order."""
     return call.const(reordered(array, order).T, role)
@@ -169,11 +163,6 @@ def _weight(call: Call, array: np.ndarray, order: Sequence[int], role: str) -> s
 
 def _bias(call: Call, b: np.ndarray | None, order: Sequence[int]) -> str | None:
     return None if b is None else call.const(reordered(b, order), "b")
-
-
-def _summed(b: np.ndarray, gates: int) -> np.ndarray:
-    """The input and the recurrent bias (2*G*H,) of one direction added up in float64."""
-    return b.astype(np.float64).reshape(2, -1).sum(axis=0)
 
 
 def _states(call: Call, i: int, common: Common) -> list[str | None]:
@@ -201,7 +190,7 @@ def _peepholes(call: Call, common: Common) -> list[str | None]:
         raise FormatError(f"P has the shape {P.shape}; expected ({n}, {3 * units})")
     if not P.any():
         return [None] * n
-    return [call.const(reordered(p, _PEEPHOLE_ORDER), "P") for p in P]
+    return [call.const(reordered(p, PEEPHOLE_ORDER), "P") for p in P]
 
 
 def _used(call: Call, outputs: int) -> list[bool]:
@@ -209,7 +198,7 @@ def _used(call: Call, outputs: int) -> list[bool]:
 
 
 def _joined(call: Call, found: list[tuple[str | None, ...]], common: Common) -> list[str | None]:
-    """Outputs with ONNX's axis of directions: Y (T, directions, B, H), states (directions, B, H); layout 1 as B first."""
+    """Outputs with an axis of directions: Y (T, directions, B, H), states (directions, B, H); B first in layout 1."""
     first = common.layout == "btf"
     axes = [2 if first else 1, *[1 if first else 0] * (len(found[0]) - 1)]
     joined = []

@@ -1,13 +1,19 @@
 """Nodes that reduce or accumulate along axes: Reduce*, Softmax, ArgMax, ArgMin, CumSum, GlobalAveragePool."""
 
 import numpy as np
-
-from edgelstm.ops.op import normal_axis
 from edgelstm_converters.onnx.call import Call
 from edgelstm_converters.onnx.registry import node
 
-_PLAIN = {"ReduceMax": "reduce_max", "ReduceMean": "reduce_mean", "ReduceMin": "reduce_min", "ReduceProd": "reduce_prod",
-          "ReduceSum": "reduce_sum", "ReduceL2": "reduce_l2"}
+from edgelstm.ops.op import normal_axis
+
+_PLAIN = {
+    "ReduceMax": "reduce_max",
+    "ReduceMean": "reduce_mean",
+    "ReduceMin": "reduce_min",
+    "ReduceProd": "reduce_prod",
+    "ReduceSum": "reduce_sum",
+    "ReduceL2": "reduce_l2",
+}
 _BEFORE = {"ReduceL1": "abs", "ReduceSumSquare": "square", "ReduceLogSum": None, "ReduceLogSumExp": "exp"}
 _SOFTMAX = {"Softmax": "softmax", "LogSoftmax": "log_softmax"}
 

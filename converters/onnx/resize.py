@@ -1,7 +1,6 @@
 """Upsample and Resize by whole factors, nearest neighbour: every element is repeated."""
 
 import numpy as np
-
 from edgelstm_converters.onnx.call import Call
 from edgelstm_converters.onnx.registry import node
 
@@ -33,9 +32,16 @@ def resize_11(call: Call) -> str:
     rule = call.only("coordinate_transformation_mode", "half_pixel", "asymmetric", "half_pixel_symmetric")
     rounding = call.attr("nearest_mode", "round_prefer_floor")
     if rounding not in (("floor",) if rule == "asymmetric" else ("round_prefer_floor", "round_prefer_ceil")):
-        call.complain(f"attribute nearest_mode={rounding!r} with {rule}; supported: asymmetric with floor, or half_pixel "
-                      "with rounding")
-    for name, default in (("cubic_coeff_a", -0.75), ("exclude_outside", 0), ("extrapolation_value", 0.0), ("antialias", 0)):
+        call.complain(
+            f"attribute nearest_mode={rounding!r} with {rule}; supported: asymmetric with floor, or half_pixel "
+            "with rounding"
+        )
+    for name, default in (
+        ("cubic_coeff_a", -0.75),
+        ("exclude_outside", 0),
+        ("extrapolation_value", 0.0),
+        ("antialias", 0),
+    ):
         call.only(name, default)
     axes = call.attr("axes", None)
     call.only("keep_aspect_ratio_policy", "stretch")
@@ -54,7 +60,9 @@ def _repeated(call: Call, scales: np.ndarray) -> str:
     """Every element repeated along each axis: a new axis of that many copies, merged with the old one."""
     x = call.input(0)
     if scales.shape != (call.builder.rank(x),) or np.any(scales < 1) or np.any(scales != np.round(scales)):
-        call.refuse(f"its scales are {scales.tolist()}; supported: one whole factor for each of {call.builder.rank(x)} axes")
+        call.refuse(
+            f"its scales are {scales.tolist()}; supported: one whole factor for each of {call.builder.rank(x)} axes"
+        )
     for axis, factor in enumerate(scales.astype(int)):
         if factor > 1:
             repeats = np.ones(call.builder.rank(x) + 1, np.int64)

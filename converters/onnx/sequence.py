@@ -1,11 +1,11 @@
-"""Sequence nodes whose length is known: they leave no trace, since a sequence is only a list of values while importing."""
+"""Sequence nodes whose length is known: they leave no trace, a sequence is only a list of values while importing."""
 
 import numpy as np
+from edgelstm_converters.onnx.call import Call
+from edgelstm_converters.onnx.registry import node
 
 from edgelstm.errors import FormatError, ShapeError
 from edgelstm.ops.op import normal_axis
-from edgelstm_converters.onnx.call import Call
-from edgelstm_converters.onnx.registry import node
 
 
 @node("SequenceConstruct")

@@ -3,10 +3,10 @@
 from typing import Any
 
 import numpy as np
-
-from edgelstm.errors import FormatError
 from edgelstm_converters.onnx.call import Call
 from edgelstm_converters.onnx.registry import node
+
+from edgelstm.errors import FormatError
 
 _NUMBERS = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
 

@@ -15,7 +15,9 @@ from edgelstm.graph import Graph, Port
 _MOVING = {"squeeze", "unsqueeze", "slice", "split", "gather", "transpose", "reshape", "concat", "cast", "identity"}
 _STATE_WORD = re.compile(r"state|hidden|cell|memory|cache|carry|(^|[_.])[hc]?([hc]n|[hc]x|[hc]\d*)($|[_.])")
 _INPUT_MARK = re.compile(r"^(initial|init|prev|previous|old|in|input)[_.]|[_.](in|input|0)$|0$|[_.]?(prev|init|old)$")
-_OUTPUT_MARK = re.compile(r"^(next|new|out|output|final|last|y)[_.]|[_.](out|output|n|next|new|1)$|n$|N$|[_.]?(next|new|out)$")
+_OUTPUT_MARK = re.compile(
+    r"^(next|new|out|output|final|last|y)[_.]|[_.](out|output|n|next|new|1)$|n$|N$|[_.]?(next|new|out)$"
+)
 
 
 def pair_states(graph: Graph, given: Mapping[str, str]) -> Graph:
@@ -26,7 +28,9 @@ def pair_states(graph: Graph, given: Mapping[str, str]) -> Graph:
     if given:
         return replace(graph, states=tuple(_checked(graph, pair) for pair in given.items()))
     options = _options(graph)
-    named = [(source, result) for source, results in options.items() for result in results if _same_name(source, result)]
+    named = [
+        (source, result) for source, results in options.items() for result in results if _same_name(source, result)
+    ]
     pairs, doubts = [], []
     for source, results in options.items():
         chosen = [result for result in results if (source, result) in named] if len(results) > 1 else results
@@ -35,8 +39,10 @@ def pair_states(graph: Graph, given: Mapping[str, str]) -> Graph:
             pairs.append((source, chosen[0]))
         else:
             doubts.append(source)
-    notes = [f"the input {source!r} looks like a state; say which output is its next value with state={{{source!r}: ...}}"
-             for source in doubts]
+    notes = [
+        f"the input {source!r} looks like a state; say which output is its next value with state={{{source!r}: ...}}"
+        for source in doubts
+    ]
     return replace(graph, states=tuple(pairs), notes=(*graph.notes, *notes))
 
 
@@ -48,7 +54,9 @@ def _options(graph: Graph) -> dict[str, list[str]]:
         starts = {slot for slot, sources in before.items() if port.name in sources}
         fitting = [out for out in graph.outputs if _alike(port, out)]
         linked = [out.name for out in fitting if starts & after[out.name]]
-        by_name = [out.name for out in fitting if _STATE_WORD.search(port.name.lower()) and _same_name(port.name, out.name)]
+        by_name = [
+            out.name for out in fitting if _STATE_WORD.search(port.name.lower()) and _same_name(port.name, out.name)
+        ]
         if starts or by_name:
             options[port.name] = linked or by_name
     return options
@@ -120,8 +128,10 @@ def _checked(graph: Graph, pair: tuple[str, str]) -> tuple[str, str]:
     if result not in outputs:
         raise ShapeError(f"state names the output {result!r}; the model's outputs are {sorted(outputs)}")
     if inputs[source].dtype != outputs[result].dtype or not _may_match(inputs[source], outputs[result]):
-        raise ShapeError(f"state pairs {source!r} {inputs[source].shape} with {result!r} {outputs[result].shape}; both need "
-                         "the same dtype and shape")
+        raise ShapeError(
+            f"state pairs {source!r} {inputs[source].shape} with {result!r} {outputs[result].shape}; both need "
+            "the same dtype and shape"
+        )
     return pair
 
 

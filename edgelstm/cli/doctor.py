@@ -1,8 +1,6 @@
 """Tell what EdgeLSTM finds on this machine: processor, kernel cache, package versions, and what is missing for what."""
 
 import argparse
-import platform
-from importlib import metadata
 from typing import Any
 
 from edgelstm.cli.text import count_bytes, print_json, table
@@ -22,6 +20,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    import platform
+
     found = {"edgelstm": metadata_version("edgelstm"), "python": platform.python_version(), "system": platform.platform(),
              "packages": {name: metadata_version(name) for name in NEEDED_FOR}, **_machine()}
     if arguments.json:
@@ -33,6 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def metadata_version(package: str) -> str | None:
     """The installed version of a package, None where it is not installed; nothing is imported."""
+    from importlib import metadata
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -62,7 +62,7 @@ def fit(array: np.ndarray, port: Port) -> np.ndarray:
 def step_frames(array: np.ndarray, port: Port) -> list[np.ndarray]:
     """The frames of one input, step by step and with all of the port's axes but time.
 
-    Without a time axis a signal is cut into frames, and an array with one axis more has the steps first.
+    Without a time axis a signal is cut into frames, and any other array has the steps first.
     """
     if port.time is not None:
         array = fit(array, port)
@@ -71,10 +71,11 @@ def step_frames(array: np.ndarray, port: Port) -> list[np.ndarray]:
         return list(np.moveaxis(array, port.time, 0))
     frame = [d if isinstance(d, int) else 1 for d in port.shape]
     size = int(np.prod(frame))
-    if array.ndim == 1 and size:
-        return list(_whole_frames(array, size, port).reshape(-1, *frame))
-    rows = array if array.ndim == len(port.shape) + 1 else np.expand_dims(array, 1)
-    return list(rows)
+    if array.ndim > len(port.shape):
+        return list(array)
+    if not size or (array.ndim > 1 and int(np.prod(array.shape[1:])) != size):
+        raise ShapeError(f"input {port.name!r} has the shape {array.shape}; a step of it takes {size} numbers")
+    return list(_whole_frames(array.reshape(-1), size, port).reshape(-1, *frame))
 
 
 def _framed(signal: np.ndarray, port: Port) -> np.ndarray:

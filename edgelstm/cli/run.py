@@ -9,7 +9,6 @@ without the batch axis when it is 1. Without -o a summary of the outputs is prin
 """
 
 import argparse
-import statistics
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -86,7 +85,7 @@ def _stream(model: "Model", arrays: Mapping[str, "np.ndarray"]) -> dict[str, "np
         result = stream.step(frame)
         durations.append(time.perf_counter_ns() - begin)
         results.append(result if isinstance(result, list) else [result])
-    say(f"{len(durations)} steps, median {statistics.median(durations) / 1000:.2f} microseconds a step")
+    say(f"{len(durations)} steps, median {np.median(durations) / 1000:.2f} microseconds a step")
     shown = [port.name for port in model.graph.outputs if port.name not in explicit.values()]
     return {name: np.stack(column) for name, column in zip(shown, zip(*results, strict=True), strict=True)}
 

@@ -5,7 +5,6 @@ damaged.
 """
 
 import argparse
-from dataclasses import asdict
 
 from edgelstm.cli.open_model import add_model, open_model
 from edgelstm.cli.text import print_json, say, table
@@ -19,6 +18,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
     report = open_model(arguments.model).verify()
     if arguments.json:
         print_json({"ok": report.ok, "max_error": report.max_error, "rows": [asdict(row) for row in report.rows]})

@@ -1,30 +1,28 @@
-"""The codes by which general kernels are told which activation to apply, and what each one means.
+"""The codes by which general kernels are told which activation to apply.
 
-alpha and beta stand for the parameters of the activations that have some; the others ignore them.
+alpha and beta are the parameters of the activations that have some; the others ignore them. What each computes:
 """
 
-NAMES = (
-    "linear",  # x
-    "relu",  # max(x, 0)
-    "tanh",
-    "sigmoid",  # 1 / (1 + exp(-x))
-    "hard_sigmoid",  # clamp(alpha x + beta, 0, 1)
-    "softsign",  # x / (1 + |x|)
-    "softplus",  # log(1 + exp(x))
-    "elu",  # x where x > 0, else alpha (exp(x) - 1)
-    "selu",  # the two published constants
-    "gelu",  # x Phi(x), through erf
-    "gelu_tanh",  # the tanh approximation of gelu
-    "silu",  # x sigmoid(x)
-    "exponential",  # exp(x)
-    "leaky_relu",  # x where x > 0, else alpha x
-    "thresholded_relu",  # x where x > alpha, else 0
-    "scaled_tanh",  # alpha tanh(beta x)
-    "affine",  # alpha x + beta
-    "relu6",  # clamp(x, 0, 6)
-    "mish",  # x tanh(softplus(x))
-    "hard_silu",  # x clamp(x / 6 + 1/2, 0, 1)
-    "log_sigmoid",  # -softplus(-x)
-)
+LINEAR = 0  # x
+RELU = 1  # max(x, 0)
+TANH = 2
+SIGMOID = 3  # 1 / (1 + exp(-x))
+HARD_SIGMOID = 4  # clamp(alpha x + beta, 0, 1)
+SOFTSIGN = 5  # x / (1 + |x|)
+SOFTPLUS = 6  # log(1 + exp(x))
+ELU = 7  # x where x > 0, else alpha (exp(x) - 1)
+SELU = 8  # the two published constants
+GELU = 9  # x Phi(x), through erf
+GELU_TANH = 10  # the tanh approximation of gelu
+SILU = 11  # x sigmoid(x)
+EXPONENTIAL = 12  # exp(x)
+LEAKY_RELU = 13  # x where x > 0, else alpha x
+THRESHOLDED_RELU = 14  # x where x > alpha, else 0
+SCALED_TANH = 15  # alpha tanh(beta x)
+AFFINE = 16  # alpha x + beta
+RELU6 = 17  # clamp(x, 0, 6)
+MISH = 18  # x tanh(softplus(x))
+HARD_SILU = 19  # x clamp(x / 6 + 1/2, 0, 1)
+LOG_SIGMOID = 20  # -softplus(-x)
 
-ACTIVATIONS: dict[str, int] = {name: code for code, name in enumerate(NAMES)}
+ACTIVATIONS: dict[str, int] = {name.lower(): code for name, code in list(vars().items()) if name.isupper()}

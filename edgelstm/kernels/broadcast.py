@@ -1,6 +1,7 @@
 """Loops over two operands that broadcast: six axes, the last of them a row along which a step is 0 or 1.
 
-Axes are right-aligned: d0 ... d5 are their lengths, a0 ... a5 and b0 ... b5 the strides of a and b in elements. y is dense.
+Axes are right-aligned: d0 ... d5 are their lengths, a0 ... a5 and b0 ... b5 the strides of a and b in elements.
+y is dense.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Convolution over one axis: conv1, conv3 and conv4 read panels of one, three and four registers; depthwise reads one row a tap."""
+"""Convolution over one axis: conv1, conv3 and conv4 read panels of one, three and four registers; depthwise, rows."""
 
 from functools import partial
 from typing import Any
@@ -22,13 +22,15 @@ def conv(v: Any, vectors: int) -> Any:
 
     def conv(x, w, bias, y, batch, count, taps, x_batch, x_row, x_tap, n_in, n_out, x_start, y_start, y_row):
         whole = count - count % several
-        for block in range((n_out + width - 1) // width):
+        for column in range(0, n_out, width):
             for b in range(batch):
                 i, k = x_start + b * x_batch, y_start + b * count * y_row
                 for t in range(0, whole, several):
-                    run_several(x, w, bias, y, i + t * x_row, k + t * y_row, block, taps, x_row, x_tap, n_in, n_out, y_row)
+                    i_t, k_t = i + t * x_row, k + t * y_row
+                    run_several(x, w, bias, y, i_t, k_t, column, taps, x_row, x_tap, n_in, n_out, y_row)
                 for t in range(whole, count):
-                    run_one(x, w, bias, y, i + t * x_row, k + t * y_row, block, taps, x_row, x_tap, n_in, n_out, y_row)
+                    i_t, k_t = i + t * x_row, k + t * y_row
+                    run_one(x, w, bias, y, i_t, k_t, column, taps, x_row, x_tap, n_in, n_out, y_row)
 
     return conv
 
@@ -40,12 +42,8 @@ def _rows(v: Any, vectors: int, rows: int) -> Any:
     width, count = vectors * v.lanes, vectors * rows
 
     @v.inline
-    def run(x, w, bias, y, i, k, block, taps, x_row, x_tap, n_in, n_out, y_row):
-        column = block * width
-        if is_null(bias):
-            sums = zero_block(count)
-        else:
-            sums = load_block(bias, column, 0, rows, vectors)
+    def run(x, w, bias, y, i, k, column, taps, x_row, x_tap, n_in, n_out, y_row):
+        sums = zero_block(count) if is_null(bias) else load_block(bias, column, 0, rows, vectors)
         for j in range(taps):
             sums = product(sums, x, i + j * x_tap, x_row, w, (column * taps + j * width) * n_in, n_in)
         store_block(y, k + column, y_row, n_out - column, sums, vectors)
@@ -59,7 +57,10 @@ for _vectors in (1, 3, 4):
 
 @kernel("depthwise", f"x:f32* w:f32* bias:f32* y:f32* {_SIZES} channels:int")
 def depthwise(v: Any) -> Any:
-    """y[b, t, c] = bias[c] + sum over j < taps of x[b, t, j, c] * w[j, c]; y (batch, count, channels), bias null for zeros."""
+    """y[b, t, c] = bias[c] + sum over j < taps of x[b, t, j, c] * w[j, c].
+
+    w (taps, channels), y (batch, count, channels); bias null for zeros.
+    """
     zero, fma, load_part, store_part, is_null, lanes = v.zero, v.fma, v.load_part, v.store_part, v.is_null, v.lanes
 
     def depthwise(x, w, bias, y, batch, count, taps, x_batch, x_row, x_tap, channels):

@@ -48,7 +48,10 @@ def clamp_f32(v: Any) -> Any:
 
 @kernel("gather4", "x:f32* indices:i64* y:f32* outer:int n:int count:int inner:int")
 def gather4(v: Any) -> Any:
-    """y[o, i, :] = x[o, indices[i], :], for rows of `inner` elements of 4 bytes; x (outer, n, inner), y (outer, count, inner)."""
+    """y[o, i, :] = x[o, indices[i], :], for rows of `inner` elements of 4 bytes.
+
+    x (outer, n, inner), indices (count,), y (outer, count, inner).
+    """
     load, store, load_part, store_part, lanes = v.load, v.store, v.load_part, v.store_part, v.lanes
 
     def gather(x, indices, y, outer, n, count, inner):

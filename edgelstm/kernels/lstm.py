@@ -1,52 +1,136 @@
-"""The LSTM over a sequence: c' = f c + i g, h' = o act(c'), gates i f g o.
+"""The LSTM over a sequence: c' = f c + i g, h' = o act(c'), gates in the order i f g o.
 
 p: projected inputs with bias, row (t, b) at t * p_t + b * p_b as [block][4 * lanes]; r: panels [block][units][4 *
 lanes]. h0, c0, hn, cn: (batch, units), null for zeros and for not wanted; they may alias. y: rows of `units` at
 t * y_t + b * y_b, or null. work: 3 * batch * padded floats, padded being units rounded up to whole vectors. mask:
-(batch, steps), non-zero where valid, or null. reverse: time runs backwards, y stays in its place. hold: see commit.
+(batch, steps), non-zero where valid, or null. reverse: time runs backwards, y stays in its place. hold: see
+recurrent.commit.
 """
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
-from edgelstm.kernels import formulas, recurrent
+from edgelstm.kernels import activate, formulas, recurrent
+from edgelstm.kernels.activate import Activation
 from edgelstm.kernels.declare import kernel
 from edgelstm.kernels.recurrent import Sequence
 
-_STATES = "p:f32* r:f32* h0:f32* c0:f32* y:f32* hn:f32* cn:f32* work:f32*"
+STANDARD = f"p:f32* r:f32* h0:f32* c0:f32* y:f32* hn:f32* cn:f32* work:f32* {recurrent.COMMON}"
 
 
-@kernel("lstm", f"{_STATES} {recurrent.COMMON}")
+class Options(NamedTuple):
+    """What the general kernel is told; see there."""
+
+    peep: Any
+    clip: float
+    input_forget: int
+    gate: Activation
+    candidate: Activation
+    output: Activation
+
+
+@kernel("lstm", STANDARD)
 def lstm(v: Any) -> Any:
     """The standard activations: sigmoid for the gates, tanh for candidate and output."""
-    f = formulas.make(v)
-    sigmoid, tanh, fma, load, store = f.sigmoid, f.tanh, v.fma, v.load, v.store
-    lanes, commit, padded = v.lanes, recurrent.commit(v), recurrent.round_up(v)
+    run = _sequence(v, _standard_rules(v))
+
+    def lstm(p, r, h0, c0, y, hn, cn, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold):
+        q = Sequence(p, y, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold)
+        run(q, r, h0, c0, hn, cn, 0)
+
+    return lstm
+
+
+@kernel("lstm_general", f"{STANDARD} peep:f32* clip:f32 input_forget:int {activate.parameters('f', 'g', 'h')}")
+def lstm_general(v: Any) -> Any:
+    """Activations by code: f for i, f and o, g for the candidate, h for the output.
+
+    peep: (3 * units,) weights from c to i, f and o, or null; clip: bound on what enters f and g, 0 for none;
+    input_forget: non-zero makes f = 1 - i.
+    """
+    run = _sequence(v, _general_rules(v))
+
+    def lstm_general(
+        p, r, h0, c0, y, hn, cn, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold,
+        peep, clip, input_forget, f_code, f_alpha, f_beta, g_code, g_alpha, g_beta, h_code, h_alpha, h_beta,
+    ):  # fmt: skip
+        gate, candidate = Activation(f_code, f_alpha, f_beta), Activation(g_code, g_alpha, g_beta)
+        options = Options(peep, clip, input_forget, gate, candidate, Activation(h_code, h_alpha, h_beta))
+        q = Sequence(p, y, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold)
+        run(q, r, h0, c0, hn, cn, options)
+
+    return lstm_general
+
+
+def _sequence(v: Any, rules: SimpleNamespace) -> Any:
+    sweep, cell_at = recurrent.sweep(v, 4, _cell(v, rules)), recurrent.state_at(v)
     load_state, save_state = recurrent.load_state(v), recurrent.save_state(v)
 
     @v.inline
-    def cell(q, step, place, sums, extra):
-        i = sigmoid(sums[0] + load(q.p, place.p))
-        f = sigmoid(sums[1] + load(q.p, place.p + lanes))
-        g = tanh(sums[2] + load(q.p, place.p + 2 * lanes))
-        o = sigmoid(sums[3] + load(q.p, place.p + 3 * lanes))
-        at = 2 * q.batch * q.padded + place.state
-        c = fma(f, load(q.work, at), i * g)
-        if commit(q, step, place, o * tanh(c)):
-            store(q.work, at, c)
+    def advance(q, step, r, options):
+        sweep(q, step, step.now, r, r, options)
 
-    sweep = recurrent.sweep(v, 4, cell)
+    walk = recurrent.walk(v, advance)
 
     @v.inline
-    def advance(q, step, r):
-        sweep(q, step, step.now, r, r, 0)
+    def run(q, r, h0, c0, hn, cn, options):
+        load_state(q, cell_at(q, 2), c0)
+        walk(q, h0, hn, r, options)
+        save_state(q, cell_at(q, 2), cn)
 
-    run = recurrent.walk(v, advance)
+    return run
 
-    def lstm(p, r, h0, c0, y, hn, cn, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold):
-        q = Sequence(p, y, work, mask, batch, steps, units, padded(units), p_t, p_b, y_t, y_b, reverse, hold)
-        c_at = 2 * batch * q.padded
-        load_state(q, c_at, c0)
-        run(q, h0, hn, r)
-        save_state(q, c_at, cn)
 
-    return lstm
+def _cell(v: Any, rules: SimpleNamespace) -> Any:
+    gate, candidate, output = rules.gate, rules.candidate, rules.output
+    peephole, couple = rules.peephole, rules.couple
+    fma, load, store, lanes = v.fma, v.load, v.store, v.lanes
+    commit, state_at = recurrent.commit(v), recurrent.state_at(v)
+
+    @v.inline
+    def cell(q, step, place, sums, options):
+        at = state_at(q, 2) + place.state
+        c = load(q.work, at)
+        i = gate(peephole(sums[0] + load(q.p, place.p), c, 0, q, place, options), options)
+        f = gate(peephole(sums[1] + load(q.p, place.p + lanes), c, 1, q, place, options), options)
+        g = candidate(sums[2] + load(q.p, place.p + 2 * lanes), options)
+        c = fma(couple(f, i, options), c, i * g)
+        o = gate(peephole(sums[3] + load(q.p, place.p + 3 * lanes), c, 2, q, place, options), options)
+        if commit(q, step, place, o * output(c, options)):
+            store(q.work, at, c)
+
+    return cell
+
+
+def _standard_rules(v: Any) -> SimpleNamespace:
+    f = formulas.make(v)
+    sigmoid, tanh = f.sigmoid, f.tanh
+    return SimpleNamespace(
+        gate=v.inline(lambda x, options: sigmoid(x)),
+        candidate=v.inline(lambda x, options: tanh(x)),
+        output=v.inline(lambda c, options: tanh(c)),
+        peephole=v.inline(lambda x, c, which, q, place, options: x),
+        couple=v.inline(lambda f, i, options: f),
+    )
+
+
+def _general_rules(v: Any) -> SimpleNamespace:
+    chosen, fma, load_part, is_null = activate.make(v), v.fma, v.load_part, v.is_null
+
+    @v.inline
+    def peephole(x, c, which, q, place, options):
+        if is_null(options.peep):
+            return x
+        return fma(load_part(options.peep, which * q.units + place.unit, q.units - place.unit), c, x)
+
+    @v.inline
+    def couple(f, i, options):
+        return 1.0 - i if options.input_forget else f
+
+    return SimpleNamespace(
+        gate=v.inline(lambda x, options: chosen(x, options.gate, options.clip)),
+        candidate=v.inline(lambda x, options: chosen(x, options.candidate, options.clip)),
+        output=v.inline(lambda c, options: chosen(c, options.output, 0)),
+        peephole=peephole,
+        couple=couple,
+    )

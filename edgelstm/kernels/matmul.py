@@ -11,7 +11,7 @@ _VECTORS = 2
 
 @kernel("matmul", f"a:f32* b:f32* y:f32* rows:int inner:int columns:int a_start:int b_start:int y_start:int {_BATCH}")
 def matmul(v: Any) -> Any:
-    """y (rows, columns) = a (rows, inner) @ b (inner, columns), for every position of three batch axes with their strides."""
+    """y (rows, columns) = a (rows, inner) @ b (inner, columns), for every position of three batch axes."""
     product, dots = _product(v), _dots(v)
 
     def matmul(a, b, y, rows, inner, columns, a_start, b_start, y_start,
@@ -31,7 +31,7 @@ def matmul(v: Any) -> Any:
 
 
 def _product(v: Any) -> Any:
-    """One matrix product: blocks of several rows by two vectors, then what is left of the columns a vector at a time."""
+    """One matrix product: blocks of several rows by two vectors, then the rest of the columns a vector at a time."""
     several = products.row_block(v, _VECTORS)
     many, single, tail = _block(v, several), _block(v, 1), _tail(v)
     width = _VECTORS * v.lanes

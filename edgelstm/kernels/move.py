@@ -16,7 +16,8 @@ def _nest(run: Any, v: Any) -> Any:
             for b in range(n4):
                 run(x, y, i + a * xs3 + b * xs4, j + a * ys3 + b * ys4, n5, xs5, ys5)
 
-    def copy(x, y, x_start, y_start, n0, n1, n2, n3, n4, n5, xs0, xs1, xs2, xs3, xs4, xs5, ys0, ys1, ys2, ys3, ys4, ys5):
+    def copy(x, y, x_start, y_start, n0, n1, n2, n3, n4, n5,
+             xs0, xs1, xs2, xs3, xs4, xs5, ys0, ys1, ys2, ys3, ys4, ys5):
         for a in range(n0):
             for b in range(n1):
                 for c in range(n2):

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from edgelstm.kernels.declare import kernel
 
 _PARAMS = "x:f32* y:f32* batch:int steps:int channels:int count:int size:int stride:int left:int"
@@ -32,7 +34,7 @@ def max_pool1d(v: Any) -> Any:
 
 @kernel("avg_pool1d", f"{_PARAMS} right:int include_pad:int")
 def avg_pool1d(v: Any) -> Any:
-    """y[b, t] = the mean over the same window; with include_pad it counts the `left` and `right` zeros around the steps."""
+    """y[b, t] = the mean over the same window; include_pad counts the `left` and `right` zeros around the steps too."""
     zero, f32, load_part, store_part, lanes = v.zero, v.f32, v.load_part, v.store_part, v.lanes
 
     def avg_pool1d(x, y, batch, steps, channels, count, size, stride, left, right, include_pad):
@@ -44,7 +46,7 @@ def avg_pool1d(v: Any) -> Any:
                 covered = end - first
                 if include_pad:
                     covered = (start + size if start + size < steps + right else steps + right) - start
-                scale = f32(1.0) / f32(covered)
+                scale = f32(1.0) / f32(np.int32(covered))
                 for c in range(0, channels, lanes):
                     n = channels - c
                     sums = zero()

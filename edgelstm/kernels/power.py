@@ -1,4 +1,4 @@
-"""Powers and remainders of single numbers. Floats are worked out in float64, so that the float32 result is rounded once."""
+"""Powers and remainders of single numbers. Floats are worked out in float64, so that the result is rounded once."""
 
 from collections.abc import Callable
 from typing import Any
@@ -104,7 +104,7 @@ def _is_whole(x):
 
 
 def _log2(x):
-    """log2 of a positive number that a float32 can hold: its exponent, and 2 atanh((m - 1) / (m + 1)) for the mantissa."""
+    """log2 of a positive number that a float32 can hold: its exponent, and ln m = 2 atanh((m - 1) / (m + 1))."""
     exponent = 0.0
     while x >= 16.0:
         x *= 0.0625
@@ -129,7 +129,7 @@ def _exp2(x):
     fraction = (x - n) * LN2
     y = 1.0
     for k in range(EXP_TERMS, 0, -1):
-        y = 1.0 + y * fraction / k
+        y = 1.0 + y * fraction * (1.0 / k)
     while n >= 16.0:
         y *= 65536.0
         n -= 16.0

@@ -12,8 +12,9 @@ def make(v: Any, vectors: int, rows: int) -> Any:
 
 
 def row_block(v: Any, vectors: int) -> int:
-    """How many rows are summed at once: as many as leave room for the weights among the target's registers."""
-    return max(2, min(4, (v.registers - vectors - 2) // vectors))
+    """How many rows are summed at once: as many as leave room for the weights in the registers that such machines have."""
+    registers = 32 if v.lanes == 16 else 16
+    return max(2, min(4, (registers - vectors - 2) // vectors))
 
 
 def _several_rows(v: Any, vectors: int) -> Any:

@@ -21,7 +21,6 @@ class Sequence(NamedTuple):
     batch: int
     steps: int
     units: int
-    padded: int
     p_t: int
     p_b: int
     y_t: int
@@ -48,16 +47,22 @@ class Place(NamedTuple):
     state: int
 
 
-def round_up(v: Any) -> Any:
-    """`padded(units)`: units rounded up to whole vectors."""
+def padded(v: Any) -> Any:
+    """`padded(sequence)`: the units rounded up to whole vectors."""
     lanes = v.lanes
-    return v.inline(lambda units: (units + lanes - 1) // lanes * lanes)
+    return v.inline(lambda q: (q.units + lanes - 1) // lanes * lanes)
+
+
+def state_at(v: Any) -> Any:
+    """`state_at(sequence, index)`: where in work the state of this index begins."""
+    width = padded(v)
+    return v.inline(lambda q, index: index * q.batch * width(q))
 
 
 def load_state(v: Any) -> Any:
     """`load(sequence, at, source)`: a state (batch, units) into work[at:], zeros where source is null."""
     load_part, store, zero, is_null = v.load_part, v.store, v.zero, v.is_null
-    lanes = v.lanes
+    lanes, width = v.lanes, padded(v)
 
     @v.inline
     def load(q, at, source):
@@ -67,7 +72,7 @@ def load_state(v: Any) -> Any:
                     state = zero()
                 else:
                     state = load_part(source, b * q.units + unit, q.units - unit)
-                store(q.work, at + b * q.padded + unit, state)
+                store(q.work, at + b * width(q) + unit, state)
 
     return load
 
@@ -75,63 +80,64 @@ def load_state(v: Any) -> Any:
 def save_state(v: Any) -> Any:
     """`save(sequence, at, destination)`: the reverse of load_state, nothing where destination is null."""
     load, store_part, is_null = v.load, v.store_part, v.is_null
-    lanes = v.lanes
+    lanes, width = v.lanes, padded(v)
 
     @v.inline
     def save(q, at, destination):
         if not is_null(destination):
             for b in range(q.batch):
                 for unit in range(0, q.units, lanes):
-                    state = load(q.work, at + b * q.padded + unit)
+                    state = load(q.work, at + b * width(q) + unit)
                     store_part(destination, b * q.units + unit, q.units - unit, state)
 
     return save
 
 
 def walk(v: Any, step: Any) -> Any:
-    """`run(sequence, h0, hn, extra)`: h from h0, `step(sequence, Step, extra)` for every time, h to hn."""
-    load, save = load_state(v), save_state(v)
+    """`run(sequence, h0, hn, weights, options)`: h from h0, `step(sequence, Step, weights, options)` for every time, h
+    to hn."""
+    load, save, at = load_state(v), save_state(v), state_at(v)
 
     @v.inline
-    def run(q, h0, hn, extra):
-        now, other = 0, q.batch * q.padded
+    def run(q, h0, hn, weights, options):
+        now, other = 0, at(q, 1)
         load(q, now, h0)
         for s in range(q.steps):
             t = q.steps - 1 - s if q.reverse else s
-            step(q, Step(t, s == 0, now, other), extra)
+            step(q, Step(t, s == 0, now, other), weights, options)
             now, other = other, now
         save(q, now, hn)
 
     return run
 
 
-def sweep(v: Any, gates: int, apply: Any, *, biased: bool = False) -> Any:
-    """`sweep(sequence, step, at, r, rb, extra)`: all recurrent products of a step.
+def sweep(v: Any, gates: int, apply: Any, *, biased: bool = False, projected: int | None = None) -> Any:
+    """`sweep(sequence, step, at, r, rb, options)`: all recurrent products of a step.
 
     For each block of units and each row it sums rb + work[at of the row] @ r, r being panels [block][units][gates *
-    lanes] and rb [block][gates * lanes], ignored unless `biased`, and calls `apply(sequence, step, place, sums, extra)`
-    with the `gates` sums as a tuple of vectors.
+    lanes] and rb [block][gates * lanes], ignored unless `biased`, and calls `apply(sequence, step, place, sums, options)`
+    with the `gates` sums as a tuple of vectors. A block of p holds `projected` vectors, as many as gates by default.
     """
-    several = products.row_block(v, gates)
-    sweep_several, sweep_one = _rows(v, gates, several, apply, biased), _rows(v, gates, 1, apply, biased)
-    lanes = v.lanes
+    finish = _finish_row(v, apply, projected or gates)
+    several, lanes = products.row_block(v, gates), v.lanes
+    sweep_several, sweep_one = _rows(v, gates, several, finish, biased), _rows(v, gates, 1, finish, biased)
 
     @v.inline
-    def sweep(q, step, at, r, rb, extra):
+    def sweep(q, step, at, r, rb, options):
         whole = q.batch - q.batch % several
         for unit in range(0, q.units, lanes):
             for b in range(0, whole, several):
-                sweep_several(q, step, at, r, rb, b, unit, extra)
+                sweep_several(q, step, at, r, rb, b, unit, options)
             for b in range(whole, q.batch):
-                sweep_one(q, step, at, r, rb, b, unit, extra)
+                sweep_one(q, step, at, r, rb, b, unit, options)
 
     return sweep
 
 
-def _rows(v: Any, gates: int, rows: int, apply: Any, biased: bool) -> Any:
+def _rows(v: Any, gates: int, rows: int, finish_row: Any, biased: bool) -> Any:
     load_block, zero_block, is_null = v.load_block, v.zero_block, v.is_null
-    product = products.make(v, gates, rows)
-    finish = _each_row(v, gates, rows, apply)
+    product, width = products.make(v, gates, rows), padded(v)
+    finish = _each_row(v, gates, rows, finish_row)
     count = gates * rows
 
     @v.inline
@@ -145,33 +151,37 @@ def _rows(v: Any, gates: int, rows: int, apply: Any, biased: bool) -> Any:
     begin = start if biased else start_at_zero
 
     @v.inline
-    def run(q, step, at, r, rb, b, unit, extra):
+    def run(q, step, at, r, rb, b, unit, options):
         sums = begin(rb, unit * gates)
-        sums = product(sums, q.work, at + b * q.padded, q.padded, r, unit * gates * q.units, q.units)
-        finish(q, step, b, unit, sums, extra)
+        sums = product(sums, q.work, at + b * width(q), width(q), r, unit * gates * q.units, q.units)
+        finish(q, step, b, unit, sums, options)
 
     return run
 
 
-def _each_row(v: Any, gates: int, rows: int, apply: Any) -> Any:
-    """Applies the cell to every row of a block of sums."""
+def _finish_row(v: Any, apply: Any, projected: int) -> Any:
+    width = padded(v)
+
+    @v.inline
+    def finish_row(q, step, b, unit, sums, options):
+        place = Place(b, unit, step.t * q.p_t + b * q.p_b + unit * projected, b * width(q) + unit)
+        apply(q, step, place, sums, options)
+
+    return finish_row
+
+
+def _each_row(v: Any, gates: int, rows: int, finish_row: Any) -> Any:
+    """`finish_row` for every row of a block of sums."""
     if rows == 1:
-
-        @v.inline
-        def finish_row(q, step, b, unit, sums, extra):
-            place = Place(b, unit, step.t * q.p_t + b * q.p_b + unit * gates, b * q.padded + unit)
-            apply(q, step, place, sums, extra)
-
         return finish_row
-
     half = rows // 2
-    upper, lower = _each_row(v, gates, half, apply), _each_row(v, gates, rows - half, apply)
+    upper, lower = _each_row(v, gates, half, finish_row), _each_row(v, gates, rows - half, finish_row)
     middle = half * gates
 
     @v.inline
-    def finish_rows(q, step, b, unit, sums, extra):
-        upper(q, step, b, unit, sums[:middle], extra)
-        lower(q, step, b + half, unit, sums[middle:], extra)
+    def finish_rows(q, step, b, unit, sums, options):
+        upper(q, step, b, unit, sums[:middle], options)
+        lower(q, step, b + half, unit, sums[middle:], options)
 
     return finish_rows
 

@@ -17,7 +17,7 @@ BLOCK = 32  # terms that are summed before the block's sum joins the total
 
 @dataclass(frozen=True)
 class Reduction:
-    """start: the result of no terms; take(total, x): with one more term; join(a, b): of two parts; across: of a vector."""
+    """start: the result of no terms; take(total, x): one term more; join(a, b): of two parts; across: of a vector."""
 
     start: float
     take: Formula

@@ -35,19 +35,21 @@ def _log_softmax(v: Any) -> Formula:
 
 def _along_row(v: Any, finish: Formula) -> Formula:
     exp, load, select, less, index, splat = formulas.make(v).exp, v.load_part, v.select, v.less, v.index, v.splat
-    sum_across, zero, lanes = v.sum, v.zero, v.lanes
+    sum_across, lanes = v.sum, v.lanes
     greatest = reduce.row_total(v, reduce.maximum(v))
 
     @v.inline
     def row(x, y, i, n):
         top = splat(greatest(x, i, n))
-        total = zero()
-        for k in range(0, n, lanes):
-            e = exp(load(x, i + k, n - k) - top)
-            total = total + select(less(index(), splat(n - k)), e, 0.0)
+        whole = n - n % lanes
+        rest = n - whole
+        total = select(less(index(), splat(rest)), exp(load(x, i + whole, rest) - top), 0.0)
+        for k in range(0, whole, lanes):
+            total = total + exp(load(x, i + k, lanes) - top)
         sums = splat(sum_across(total))
-        for k in range(0, n, lanes):
-            finish(x, y, i + k, n - k, top, sums)
+        for k in range(0, whole, lanes):
+            finish(x, y, i + k, lanes, top, sums)
+        finish(x, y, i + whole, rest, top, sums)
 
     return row
 

@@ -33,7 +33,7 @@ def kernel_ir(name: str, target: Target) -> str:
             f"kernel {name!r} is not in the kernel cache for this machine and numba, which compiles it, is not "
             "installed: pip install numba, or ship a cache made by `edgelstm warm` and set EDGELSTM_CACHE to it"
         ) from None
-    return frontend.kernel_ir(kernels.get(name), target.lanes, target.registers)
+    return frontend.kernel_ir(kernels.get(name), target.lanes)
 
 
 def ir_object(ir: str, target: Target) -> bytes:

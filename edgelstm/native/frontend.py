@@ -92,19 +92,19 @@ def inline(function: Callable[..., Any]) -> _Dispatcher:
 
 def outline(function: Callable[..., Any]) -> _Dispatcher:
     """The function, compiled once in each kernel that calls it."""
-    return _Dispatcher(function, targetoptions=_OPTIONS)
+    return _Dispatcher(function, targetoptions={**_OPTIONS, "forceinline": False})
 
 
 @functools.lru_cache(maxsize=None)
-def vectors(lanes: int, registers: int) -> numba_vectors.Vectors:
-    """The vector set that kernels for such a machine are written with."""
-    return numba_vectors.make(lanes, registers, inline, outline)
+def vectors(lanes: int) -> numba_vectors.Vectors:
+    """The vector set that kernels for machines with such registers are written with."""
+    return numba_vectors.make(lanes, inline, outline)
 
 
 @functools.lru_cache(maxsize=None)
-def kernel_ir(decl: KernelDecl, lanes: int, registers: int) -> str:
+def kernel_ir(decl: KernelDecl, lanes: int) -> str:
     """LLVM IR of a kernel and its entry `decl.symbol(block)`, without triple, data layout or host attributes."""
-    function = decl.factory(vectors(lanes, registers))
+    function = decl.factory(vectors(lanes))
     module = _lower(function, tuple(_NUMBA_TYPES[kind] for _, kind in decl.params))
     return _only_entry(module, decl)
 
@@ -116,7 +116,7 @@ def _lower(function: Callable[..., None], args: tuple[types.Type, ...]) -> llvm.
     target.options.parse_as_flags(flags, _OPTIONS)
     flags.no_compile = True
     result = compiler.compile_extra(
-        target.typing_context, target.target_context, function, args, types.none, flags, locals={}
+        target.typing_context, target.target_context, function, args, types.none, flags, {}
     )
     result.library.finalize()
     module = llvm.parse_assembly(result.library.get_llvm_str())

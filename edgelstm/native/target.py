@@ -11,14 +11,13 @@ from edgelstm.errors import DeviceError
 
 @dataclass(frozen=True)
 class Target:
-    """A machine: its LLVM names, the float32 lanes of a vector register, and how many such registers there are."""
+    """A machine: its LLVM names, and the float32 lanes of a vector register."""
 
     name: str
     triple: str
     cpu: str
     features: str
     lanes: int
-    registers: int = 32
     abi: str = ""
 
     @property
@@ -32,8 +31,8 @@ _X86_V2 = "+cx16,+popcnt,+sahf,+sse3,+ssse3,+sse4.1,+sse4.2"
 CROSS_TARGETS: dict[str, Target] = {
     target.name: target
     for target in (
-        Target("x86-64-v2", "x86_64-unknown-linux-gnu", "x86-64-v2", "", lanes=4, registers=16),
-        Target("x86-64-v3", "x86_64-unknown-linux-gnu", "x86-64-v3", "", lanes=8, registers=16),
+        Target("x86-64-v2", "x86_64-unknown-linux-gnu", "x86-64-v2", "", lanes=4),
+        Target("x86-64-v3", "x86_64-unknown-linux-gnu", "x86-64-v3", "", lanes=8),
         Target("x86-64-v4", "x86_64-unknown-linux-gnu", "x86-64-v4", "", lanes=16),
         Target("aarch64", "aarch64-unknown-linux-gnu", "cortex-a72", "", lanes=4),
         Target("cortex-m7", "thumbv7em-none-eabihf", "cortex-m7", "+fp-armv8d16", lanes=1),
@@ -64,11 +63,11 @@ def host_forms() -> tuple[Target, ...]:
     """The targets that this machine can run, widest vectors first."""
     widest = _detect()
     triple = widest.triple
-    narrower = [Target("scalar", triple, "generic" if _is_arm(triple) else "x86-64-v2", "", lanes=1, registers=16)]
+    narrower = [Target("scalar", triple, "generic" if _is_arm(triple) else "x86-64-v2", "", lanes=1)]
     if widest.name in ("avx512", "avx2"):
-        narrower.insert(0, Target("sse", triple, "x86-64-v2", _X86_V2, lanes=4, registers=16))
+        narrower.insert(0, Target("sse", triple, "x86-64-v2", _X86_V2, lanes=4))
     if widest.name == "avx512":
-        narrower.insert(0, Target("avx2", triple, "x86-64-v3", "", lanes=8, registers=16))
+        narrower.insert(0, Target("avx2", triple, "x86-64-v3", "", lanes=8))
     return (widest, *(target for target in narrower if target.name != widest.name))
 
 
@@ -80,12 +79,12 @@ def _detect() -> Target:
     if _is_arm(triple):
         return Target("neon", triple, cpu, text, lanes=4)
     if not triple.startswith("x86_64"):
-        return Target("scalar", triple, cpu, text, lanes=1, registers=16)
+        return Target("scalar", triple, cpu, text, lanes=1)
     if all(features.get(name) for name in ("avx512f", "avx512bw", "avx512dq", "avx512vl")):
         return Target("avx512", triple, cpu, text, lanes=16)
     if features.get("avx2") and features.get("fma"):
-        return Target("avx2", triple, cpu, text, lanes=8, registers=16)
-    return Target("sse", triple, cpu, text, lanes=4, registers=16)
+        return Target("avx2", triple, cpu, text, lanes=8)
+    return Target("sse", triple, cpu, text, lanes=4)
 
 
 def _is_arm(triple: str) -> bool:

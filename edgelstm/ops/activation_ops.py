@@ -79,7 +79,7 @@ def clip(x: np.ndarray, min: float, max: float) -> np.ndarray:
 
 
 def shared(name: str, *attrs: str) -> Unary:
-    """The op of an activation that recurrent cells have too; `attrs` name the parameters it takes, of alpha and beta."""
+    """The op of an activation that recurrent cells have too; `attrs` says which of alpha and beta it takes."""
     known = ACTIVATIONS[name]
     defaults = {attr: Attr("float", getattr(known, attr)) for attr in attrs}
     return Unary(name, lambda x, alpha=0.0, beta=0.0: known.formula(x, alpha, beta), defaults)

@@ -1,4 +1,4 @@
-"""The activations a recurrent cell may use, in float64: name -> (formula of x, alpha, beta; default alpha; default beta).
+"""The activations a recurrent cell may use, in float64: by name, the formula of x, alpha and beta, and the defaults.
 
 Sources: the Keras activations of the same name, and the ONNX operators LSTM, GRU and RNN (their activation list).
 """
@@ -11,7 +11,7 @@ import numpy as np
 
 from edgelstm.errors import FormatError
 
-SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # Klambauer et al. 2017, Self-Normalizing Neural Networks
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # Klambauer et al. 2017
 
 Formula = Callable[[np.ndarray, float, float], np.ndarray]
 

@@ -15,6 +15,7 @@ from edgelstm.ops.pointwise import (
     broadcast_layout,
     broadcast_shape,
     check_dtype,
+    convert,
     converted,
     elements,
     narrow,
@@ -27,7 +28,7 @@ CASE_SHAPES = (((1,), (1,)), ((5,), (5,)), ((17,), (1,)), ((), (33,)), ((4, 65),
 
 
 class Binary(Op):
-    """y = f(a, b), element by element; both inputs have one dtype, which is also that of y unless `result` names another.
+    """y = f(a, b), element by element; both inputs have one dtype, also that of y unless `result` names another.
 
     `spread` bounds the random numbers of the cases.
     """
@@ -44,7 +45,8 @@ class Binary(Op):
         a, b = ins
         check_dtype(self.inputs[0], a.dtype, self.dtypes)
         if b.dtype != a.dtype:
-            raise ShapeError(f"{self.inputs[0]} is {a.dtype} and {self.inputs[1]} is {b.dtype}; cast one to the other's dtype")
+            first, second = self.inputs
+            raise ShapeError(f"{first} is {a.dtype} and {second} is {b.dtype}; cast one to the other's dtype")
         return [Fact(broadcast_shape(a.shape, b.shape), self.result or a.dtype)]
 
     def reference(self, attrs: Mapping[str, Any], ins: Sequence[np.ndarray | None]) -> list[np.ndarray]:
@@ -80,7 +82,7 @@ class Binary(Op):
 
 
 class Pow(Binary):
-    """y = a ** b; the exponent may have another dtype than the base, whose dtype y has."""
+    """y = a ** b; y has the dtype of the base. An integer base with a float exponent is truncated toward zero."""
 
     def infer(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> list[Fact]:
         check_dtype("b", ins[1].dtype, self.dtypes)
@@ -88,11 +90,15 @@ class Pow(Binary):
 
     def lower(self, low: Lowering, attrs: Mapping[str, Any], ins: Sequence[Any], outs: Sequence[Any]) -> None:
         a, b = ins
-        if a.dtype == b.dtype == "float32" and b.value is not None and b.value.size == 1 and float(b.value.flat[0]) in (2.0, 0.5):
-            kernel = "square_f32" if float(b.value.flat[0]) == 2.0 else "sqrt_f32"
-            if outs[0].shape == a.shape:
-                low.call(kernel, x=a, y=outs[0], n=elements(a.shape))
-                return
+        squares = a.dtype == "float32" and b.value is not None and b.value.size == 1 and b.value.item() == 2
+        if squares and outs[0].shape == a.shape:
+            low.call("square_f32", x=a, y=outs[0], n=elements(a.shape))
+            return
+        if b.dtype == "float32" != a.dtype:
+            y = low.scratch(outs[0].shape)
+            combine(low, "pow", converted(low, a, "float32"), b, y)
+            convert(low, y, outs[0])
+            return
         super().lower(low, attrs, [a, converted(low, b, a.dtype)], outs)
 
     def cases(self) -> Iterable[Case]:
@@ -105,6 +111,7 @@ class Pow(Binary):
         yield Case("special", [base, exponent])
         yield Case("square", [base, np.array([2.0], "float32")])
         yield Case("integers", [np.arange(-5, 6), np.arange(5)[:, None]])
+        yield Case("integer base", [np.arange(1, 12), np.array([[0.5], [1.5], [-1.0], [2.25]], "float32")])
         yield Case("integer exponent", [base, np.array([[-2, 0, 3, 7]])])
 
 
@@ -119,7 +126,8 @@ class Mod(Binary):
         for fmod in (False, True):
             for dtype in ("float32", "int64", "int32"):
                 a, b = _random(rng, (-50, 50), (3, 19), dtype), _random(rng, (2, 9), (19,), dtype)
-                yield Case(f"{dtype}, fmod={fmod}", [a, b * np.where(np.arange(19) % 2, -1, 1).astype(dtype)], {"fmod": fmod})
+                b *= np.where(np.arange(19) % 2, -1, 1).astype(dtype)
+                yield Case(f"{dtype}, fmod={fmod}", [a, b], {"fmod": fmod})
         yield Case("zero divisor", [np.arange(-2, 3), np.zeros(1, np.int64)])
 
 
@@ -131,7 +139,8 @@ def combine(low: Lowering, kernel: str, a: Any, b: Any, y: Any) -> None:
 def broadcast_call(low: Lowering, kernel: str, a: Any, b: Any, y: Any) -> None:
     """Append a call of a binary kernel over the broadcast of a and b."""
     dims, (a_steps, b_steps) = broadcast_layout(y.shape, a.shape, b.shape)
-    low.call(kernel, a=a, b=b, y=y, **axis_params("d", dims, 1), **axis_params("a", a_steps, 0), **axis_params("b", b_steps, 0))
+    layout = axis_params("d", dims, 1) | axis_params("a", a_steps, 0) | axis_params("b", b_steps, 0)
+    low.call(kernel, a=a, b=b, y=y, **layout)
 
 
 def axis_params(prefix: str, values: Sequence[int], fill: int) -> dict[str, int]:
@@ -154,7 +163,7 @@ def power(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if a.dtype.kind == "f":
         return np.power(a, b)
     if b.dtype.kind == "f":
-        b = b.astype(np.int64)
+        return np.trunc(np.power(a.astype(np.float64), b)).astype(np.int64)
     inverse = np.where(np.abs(a) == 1, np.power(a, np.abs(b)), 0)
     return np.where(b < 0, inverse, np.power(a, np.maximum(b, 0)))
 

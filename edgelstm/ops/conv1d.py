@@ -15,11 +15,12 @@ _PADDINGS = ("valid", "same", "causal", "explicit")
 
 
 class Conv1d(Op):
-    """y[b,t,n] = b[n] + sum over j, c of x[b, t*stride + j*dilation - left, g*C/groups + c] * W[j,c,n], g the group of n.
+    """y[b,t,n] = b[n] + sum over j, c of x[b, t*stride + j*dilation - left, g*C/groups + c] * W[j,c,n].
 
-    x (B, T, C), W (k, C/groups, N), b (N,) -> y (B, T', N). Padding "same" splits what it adds, the odd one on the right;
-    "causal" adds (k-1)*dilation zeros on the left; "explicit" adds `pads` = (left, right). As in Keras and ONNX, the kernel is not
-    flipped. A stream carries the last (k-1)*dilation inputs; it needs stride 1 and all padding on the left.
+    x (B, T, C), W (k, C/groups, N), b (N,) -> y (B, T', N); g is the group of filter n. As in Keras and ONNX, the
+    kernel is not flipped. Padding "same" splits what it adds, the odd one on the right; "causal" adds (k-1)*dilation
+    zeros on the left; "explicit" adds `pads` = (left, right). A stream carries the last (k-1)*dilation inputs; it needs
+    stride 1 and all padding on the left.
     """
 
     name = "conv1d"
@@ -31,11 +32,12 @@ class Conv1d(Op):
     def infer(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> list[Fact]:
         x, W, b = ins
         if x.rank != 3 or W.rank != 3 or x.dtype != "float32" or W.dtype != "float32":
-            raise ShapeError(f"x is {x.dtype}{list(x.shape)} and W {W.dtype}{list(W.shape)}; float32 (batch, time, channels) "
-                             "and (taps, channels, filters) are supported")
+            raise ShapeError(f"x is {x.dtype}{list(x.shape)} and W {W.dtype}{list(W.shape)}; "
+                             "float32 (batch, time, channels) and (taps, channels, filters) are supported")
         groups, (_, per_group, filters) = attrs["groups"], W.shape
         if groups < 1 or attrs["dilation"] < 1 or x.shape[2] != groups * per_group or filters % groups:
-            raise ShapeError(f"x {list(x.shape)} and W {list(W.shape)} do not fit with {groups} groups, dilation {attrs['dilation']}")
+            raise ShapeError(f"x {list(x.shape)} and W {list(W.shape)} do not fit with {groups} groups, "
+                             f"dilation {attrs['dilation']}")
         if b is not None and b.shape != (filters,):
             raise ShapeError(f"its bias has the shape {list(b.shape)}, not [{filters}]")
         return [Fact((x.shape[0], _window(attrs, x.shape[1], W.shape[0]).count, filters), "float32")]
@@ -69,8 +71,8 @@ class Conv1d(Op):
             raise NeedsFuture(f"it has stride {attrs['stride']} over time, so it gives no output at most steps")
         window = _window(attrs, x.shape[1], W.shape[0])
         if (window.left, window.right) != (past, 0):
-            raise NeedsFuture(f"its padding is {attrs['padding']!r} over time; only causal padding gives one output for "
-                              "every step without looking ahead")
+            raise NeedsFuture(f"its padding is {attrs['padding']!r} over time; only causal padding gives one "
+                              "output for every step without looking ahead")
         return self.slots(attrs, ins)
 
     def slots(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> dict[str, StateSlot]:
@@ -86,12 +88,13 @@ class Conv1d(Op):
         if 0 in y.shape:
             return
         x = _padded(low, x, _window(attrs, x.shape[1], W.shape[0]))
-        channels, tap = x.shape[2], x.shape[2] * attrs["dilation"]
-        sizes = {"batch": x.shape[0], "count": y.shape[1], "x_batch": x.shape[1] * channels, "x_row": attrs["stride"] * channels}
+        channels = x.shape[2]
+        sizes = {"batch": x.shape[0], "count": y.shape[1], "taps": W.shape[0], "x_batch": x.shape[1] * channels,
+                 "x_row": attrs["stride"] * channels, "x_tap": attrs["dilation"] * channels}
         if attrs["groups"] == channels == W.shape[2]:
-            _depthwise(low, x, W, b, y, {**sizes, "taps": W.shape[0], "x_tap": tap})
+            _depthwise(low, x, W, b, y, sizes)
         else:
-            _groups(low, x, (W, b), y, attrs["groups"], {**sizes, "taps": W.shape[0], "x_tap": tap})
+            _groups(low, x, (W, b), y, attrs["groups"], sizes)
 
     def cases(self) -> Iterable[Case]:
         rng = np.random.default_rng(3)
@@ -101,16 +104,17 @@ class Conv1d(Op):
                 "same": ((2, 17, 16), (4, 16, 16), {"padding": "same"}),
                 "strided": ((2, 65, 3), (5, 3, 8), {"stride": 3, "padding": "same"}),
                 "audio": ((1, 330, 1), (65, 1, 33), {"stride": 16}),
-                "explicit": ((2, 17, 5), (3, 5, 7), {"padding": "explicit", "pads": (2, 1), "stride": 2, "dilation": 2}),
+                "explicit": ((2, 17, 5), (3, 5, 7), {"padding": "explicit", "pads": (2, 1), "stride": 2,
+                                                     "dilation": 2}),
                 "depthwise": ((2, 17, 33), (3, 1, 33), {"groups": 33, "padding": "causal"}),
                 "multiplier": ((2, 9, 5), (3, 1, 10), {"groups": 5, "padding": "same"}),
                 "groups": ((2, 17, 12), (3, 4, 15), {"groups": 3, "dilation": 2}),
                 "empty": ((0, 9, 5), (3, 5, 4), {})}
-        for name, (x, W, attrs) in rows.items():
-            b = rng.standard_normal(W[2]).astype(np.float32)
-            scale = np.sqrt(W[0] * W[1])
-            yield Case(name, [rng.standard_normal(x).astype(np.float32), (rng.standard_normal(W) / scale).astype(np.float32),
-                              None if name == "valid" else b], attrs, atol=1e-5)
+        for name, (x_shape, W_shape, attrs) in rows.items():
+            b = rng.standard_normal(W_shape[2]).astype(np.float32)
+            x = rng.standard_normal(x_shape).astype(np.float32)
+            W = (rng.standard_normal(W_shape) / np.sqrt(W_shape[0] * W_shape[1])).astype(np.float32)
+            yield Case(name, [x, W, None if name == "valid" else b], attrs, atol=1e-5)
 
 
 def _padded(low: Any, x: Any, window: Window) -> Any:

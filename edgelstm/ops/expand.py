@@ -43,7 +43,8 @@ class Expand(Op):
             low.alias(y, x)
             return
         lead = len(y.shape) - len(x.shape)
-        strides = [0] * lead + [0 if n == 1 else stride for n, stride in zip(x.shape, dense_strides(x.shape), strict=True)]
+        own = zip(x.shape, dense_strides(x.shape), strict=True)
+        strides = [0] * lead + [0 if n == 1 else stride for n, stride in own]
         copy(low, x, y, y.shape, strides, dense_strides(y.shape))
 
     def cases(self) -> Iterable[Case]:

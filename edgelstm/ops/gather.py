@@ -1,4 +1,4 @@
-"""Ops that look rows up by index: gather, embedding, one_hot."""
+"""The op that picks positions of one axis by index: gather."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -7,15 +7,16 @@ import numpy as np
 
 from edgelstm.errors import ShapeError
 from edgelstm.ops.op import Attr, Case, Fact, NeedsFuture, Op, StateSlot, carries_time, normal_axis
-from edgelstm.ops.strided import WIDTH, copy, fill
+from edgelstm.ops.strided import WIDTH, copy
 
 _CLAMP = {"int64": "clamp_i64", "int32": "clamp_i32", "float32": "clamp_f32"}
 
 
 class Gather(Op):
-    """numpy.take(x, indices, axis): a negative index counts from the end; y is x.shape[:axis] + indices.shape + x.shape[axis+1:].
+    """numpy.take(x, indices, axis): y has the shape x.shape[:axis] + indices.shape + x.shape[axis+1:].
 
-    The reference refuses an index out of range; the kernel takes the nearest valid one. Streams along time for exactly the last step.
+    A negative index counts from the end. The reference refuses an index out of range; the kernel takes the nearest
+    valid one. Streams along time for exactly the last step.
     """
 
     name = "gather"
@@ -27,14 +28,14 @@ class Gather(Op):
         if not x.rank:
             raise ShapeError("it gathers from a value without axes")
         axis = normal_axis(attrs["axis"], x.rank)
-        _check_indices(indices, ("int64", "int32"))
-        _check_range(indices.value, indices.size, -x.shape[axis], x.shape[axis])
+        check_indices(indices, ("int64", "int32"))
+        check_range(indices.value, indices.size, -x.shape[axis], x.shape[axis])
         return [Fact((*x.shape[:axis], *indices.shape, *x.shape[axis + 1:]), x.dtype)]
 
     def reference(self, attrs: Mapping[str, Any], ins: Sequence[np.ndarray | None]) -> list[np.ndarray]:
         x, indices = ins
         n = x.shape[attrs["axis"]]
-        _check_range(indices, indices.size, -n, n)
+        check_range(indices, indices.size, -n, n)
         return [np.take(x, indices, attrs["axis"])]
 
     def mixes(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> Iterable[tuple[int, int]]:
@@ -54,17 +55,18 @@ class Gather(Op):
         (x, indices), y = ins, outs[0]
         axis = normal_axis(attrs["axis"], len(x.shape))
         n = x.shape[axis]
-        outer, inner = _product(x.shape[:axis]), _product(x.shape[axis + 1:])
-        count = _product(indices.shape)
+        outer, inner = product(x.shape[:axis]), product(x.shape[axis + 1:])
+        count = product(indices.shape)
         if not outer * count * inner:
             return
         regular = None if indices.value is None else _regular(indices.value.reshape(-1) % n)
         if regular is not None:
             start, step = regular
-            copy(low, x, y, (outer, count, inner), (n * inner, step * inner, 1), (count * inner, inner, 1), start * inner)
+            copy(low, x, y, (outer, count, inner), (n * inner, step * inner, 1), (count * inner, inner, 1),
+                 start * inner)
             return
         rows = clamped_indices(low, indices, n, wrap=n)
-        _gather(low, x, rows, y, (outer, n, count, inner))
+        gather_rows(low, x, rows, y, (outer, n, count, inner))
 
     def cases(self) -> Iterable[Case]:
         x = np.arange(3 * 17 * 33, dtype=np.float32).reshape(3, 17, 33)
@@ -78,103 +80,18 @@ class Gather(Op):
         yield Case("bool", [x[0] > 50, np.array([1, 0, 16])])
 
 
-class Embedding(Op):
-    """Rows of a table: indices (...), table (N, D) -> y (..., D). Indices are whole numbers 0 .. N-1, also as float32.
-
-    The reference refuses an index out of range; the kernel takes the nearest valid one.
-    """
-
-    name = "embedding"
-    inputs = ("indices", "table")
-
-    def infer(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> list[Fact]:
-        indices, table = ins
-        _check_indices(indices, ("int64", "int32", "float32"))
-        if table.rank != 2:
-            raise ShapeError(f"its table has the shape {list(table.shape)}; (rows, width) is supported")
-        _check_range(indices.value, indices.size, 0, table.shape[0])
-        return [Fact((*indices.shape, table.shape[1]), table.dtype)]
-
-    def reference(self, attrs: Mapping[str, Any], ins: Sequence[np.ndarray | None]) -> list[np.ndarray]:
-        indices, table = ins
-        _check_range(indices, indices.size, 0, table.shape[0])
-        return [table[indices.astype(np.int64)]]
-
-    def mixes(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> Iterable[tuple[int, int]]:
-        return [(1, 0)]
-
-    def lower(self, low: Any, attrs: Mapping[str, Any], ins: Sequence[Any], outs: Sequence[Any]) -> None:
-        indices, table = ins
-        count, (n, width) = _product(indices.shape), table.shape
-        if not count * width:
-            return
-        rows = clamped_indices(low, indices, n, wrap=0)
-        _gather(low, table, rows, outs[0], (1, n, count, width))
-
-    def cases(self) -> Iterable[Case]:
-        rng = np.random.default_rng(5)
-        table = rng.standard_normal((65, 33)).astype(np.float32)
-        tokens = rng.integers(0, 65, (3, 17))
-        yield Case("tokens", [tokens, table])
-        yield Case("int32", [tokens.astype(np.int32), table])
-        yield Case("float tokens", [tokens.astype(np.float32), table])
-        yield Case("one", [np.array([[0]]), table[:1, :1]])
-        yield Case("empty", [tokens[:0], table])
-
-
-class OneHot(Op):
-    """indices (...) -> float32 with a new axis of length `depth` before `axis` of the output: `on` at the index, `off` elsewhere.
-
-    A negative index counts from the end; out of range gives `off` everywhere.
-    """
-
-    name = "one_hot"
-    inputs = ("indices",)
-    attrs = {"depth": Attr("int"), "axis": Attr("int", -1), "on": Attr("float", 1.0), "off": Attr("float", 0.0)}
-
-    def infer(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> list[Fact]:
-        _check_indices(ins[0], ("int64", "int32", "float32"))
-        if attrs["depth"] < 1:
-            raise ShapeError(f"its depth is {attrs['depth']}; at least 1 is supported")
-        axis = normal_axis(attrs["axis"], ins[0].rank + 1)
-        return [Fact((*ins[0].shape[:axis], attrs["depth"], *ins[0].shape[axis:]), "float32")]
-
-    def reference(self, attrs: Mapping[str, Any], ins: Sequence[np.ndarray | None]) -> list[np.ndarray]:
-        depth, indices = attrs["depth"], ins[0].astype(np.int64)
-        hot = np.where(indices < 0, indices + depth, indices)[..., None] == np.arange(depth)
-        return [np.moveaxis(np.where(hot, attrs["on"], attrs["off"]), -1, attrs["axis"])]
-
-    def mixes(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> Iterable[tuple[int, int]]:
-        return ()
-
-    def lower(self, low: Any, attrs: Mapping[str, Any], ins: Sequence[Any], outs: Sequence[Any]) -> None:
-        (indices,), y, depth = ins, outs[0], attrs["depth"]
-        axis = normal_axis(attrs["axis"], len(y.shape))
-        outer, inner = _product(indices.shape[:axis]), _product(indices.shape[axis:])
-        if not outer * inner:
-            return
-        fill(low, y, attrs["off"])
-        rows = clamped_indices(low, indices, depth, wrap=depth, outside=1)
-        low.call("one_hot", indices=rows, y=y, outer=outer, depth=depth, inner=inner, on=attrs["on"])
-
-    def cases(self) -> Iterable[Case]:
-        tokens = np.array([[0, 4, -1], [2, 7, -9]], np.int64)
-        yield Case("last", [tokens], {"depth": 5})
-        yield Case("middle", [tokens], {"depth": 33, "axis": 1, "on": 0.5, "off": -0.25})
-        yield Case("floats", [tokens.astype(np.float32)], {"depth": 5, "axis": 0})
-        yield Case("one", [np.zeros(1, np.int32)], {"depth": 1})
-        yield Case("empty", [tokens[:0]], {"depth": 3})
-
-
 def clamped_indices(low: Any, indices: Any, n: int, wrap: int, outside: int = 0) -> Any:
-    """Scratch with the indices as int64: `wrap` is added to negative ones, then they are clamped to -outside .. n-1+outside."""
-    count = _product(indices.shape)
+    """Scratch with the indices as int64: `wrap` is added to negative ones, then they are limited to 0 .. n-1.
+
+    With `outside` = 1 the limits are -1 .. n, so that what is out of range can still be told.
+    """
+    count = product(indices.shape)
     rows = low.scratch((count,), "int64")
     low.call(_CLAMP[indices.dtype], x=indices, y=rows, count=count, wrap=wrap, low=-outside, high=n - 1 + outside)
     return rows
 
 
-def _gather(low: Any, x: Any, rows: Any, y: Any, sizes: tuple[int, int, int, int]) -> None:
+def gather_rows(low: Any, x: Any, rows: Any, y: Any, sizes: tuple[int, int, int, int]) -> None:
     """Append the call for x (outer, n, inner) and y (outer, count, inner); `sizes` are (outer, n, count, inner)."""
     outer, n, count, inner = sizes
     octets = inner * WIDTH[x.dtype]
@@ -182,12 +99,13 @@ def _gather(low: Any, x: Any, rows: Any, y: Any, sizes: tuple[int, int, int, int
     low.call(kernel, x=x, indices=rows, y=y, outer=outer, n=n, count=count, inner=inner)
 
 
-def _check_indices(indices: Fact, dtypes: tuple[str, ...]) -> None:
+def check_indices(indices: Fact, dtypes: tuple[str, ...]) -> None:
+    """Raise ShapeError for indices of another dtype."""
     if indices.dtype not in dtypes:
         raise ShapeError(f"its indices are {indices.dtype}; supported are {', '.join(dtypes)}")
 
 
-def _check_range(indices: np.ndarray | None, count: int, first: int, end: int) -> None:
+def check_range(indices: np.ndarray | None, count: int, first: int, end: int) -> None:
     """Raise ShapeError when there are indices, but nothing to index, or a known one is out of range."""
     if count and end <= 0:
         raise ShapeError("it looks up rows of an empty axis")
@@ -201,8 +119,9 @@ def _regular(indices: np.ndarray) -> tuple[int, int] | None:
     return (int(indices[0]), int(steps[0]) if steps.size else 0) if steps.size <= 1 else None
 
 
-def _product(lengths: Sequence[int]) -> int:
+def product(lengths: Sequence[int]) -> int:
+    """The number of elements of a shape."""
     return int(np.prod(lengths, dtype=np.int64))
 
 
-OPS = (Gather(), Embedding(), OneHot())
+OPS = (Gather(),)

@@ -12,7 +12,8 @@ def known_array(fact: Fact, role: str) -> np.ndarray:
     """The value of an index input. Raises ShapeError when it depends on the data of an input; `role` names it."""
     if fact.value is None:
         where = f" ({', '.join(sorted(fact.sources))})" if fact.sources else ""
-        raise ShapeError(f"its {role} depends on the data of an input{where}; only shapes known beforehand are supported")
+        raise ShapeError(f"its {role} depends on the data of an input{where}; "
+                         "only shapes known beforehand are supported")
     return fact.value
 
 
@@ -24,7 +25,7 @@ def known_ints(fact: Fact, role: str) -> tuple[int, ...]:
 
 
 def known_number(fact: Fact, role: str) -> float | int:
-    """The number of a scalar index input (one element of any rank). Raises ShapeError when unknown or of another size."""
+    """The number of an index input of one element. Raises ShapeError when unknown or of another size."""
     if any(n != 1 for n in fact.shape):
         raise ShapeError(f"its {role} has the shape {list(fact.shape)}; a single number is supported")
     return known_array(fact, role).reshape(-1)[0].item()

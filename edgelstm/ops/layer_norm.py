@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from edgelstm.errors import ShapeError
+from edgelstm.ops.binary import combine
 from edgelstm.ops.op import Attr, Case, Fact, Lowering, Op
-from edgelstm.ops.pointwise import FLOAT, broadcast_shape, check_dtype, elements
+from edgelstm.ops.pointwise import FLOAT, broadcast_shape, check_dtype, constant, elements
 from edgelstm.ops.reduce import normal_axes
 
 
@@ -46,13 +47,14 @@ class LayerNorm(Op):
         x = ins[0]
         first = _first_axis(attrs["axes"], len(x.shape))
         group = x.shape[first:]
-        gamma, beta = (_spread(low, tag, weight, group) for tag, weight in (("gamma", ins[1]), ("beta", ins[2])))
+        gamma, beta = (_spread(low, weight, group) for weight in ins[1:])
         low.call("layer_norm_f32", x=x, gamma=gamma, beta=beta, y=outs[0], rows=elements(x.shape[:first]),
-                 n=elements(group), epsilon=attrs["epsilon"])
+                 n=elements(group), share=1 / max(1, elements(group)), epsilon=attrs["epsilon"])
 
     def cases(self) -> Iterable[Case]:
         rng = np.random.default_rng(29)
-        for shape, axes in (((1, 1), (-1,)), ((3, 5), (-1,)), ((17, 33), (-1,)), ((2, 3, 65), (1, 2)), ((2, 1000), (1,))):
+        last = (-1,)
+        for shape, axes in (((1, 1), last), ((3, 5), last), ((17, 33), last), ((2, 3, 65), (1, 2)), ((2, 1000), last)):
             x = (3 + 2 * rng.normal(size=shape)).astype("float32")
             gamma, beta = rng.normal(size=(2, shape[-1])).astype("float32")
             yield Case(f"{shape} over {axes}", [x, gamma, beta], {"axes": axes, "epsilon": 1e-3}, atol=5e-6, rtol=5e-6)
@@ -66,13 +68,13 @@ def _first_axis(axes: Sequence[int], rank: int) -> int:
     return found[0]
 
 
-def _spread(low: Lowering, tag: str, weight: Any, group: tuple[int, ...]) -> Any:
+def _spread(low: Lowering, weight: Any, group: tuple[int, ...]) -> Any:
     """A weight as one number for each element of the group."""
     if weight is None or elements(weight.shape) == elements(group):
         return weight
-    if weight.value is None:
-        raise ShapeError(f"{tag} of shape {weight.shape} is not a constant of the shape {group}; expand it first")
-    return low.constant(f"{tag} {group}", lambda: np.broadcast_to(weight.value, group).astype("float32"))
+    wide = low.scratch(group)
+    combine(low, "mul", weight, constant(low, 1.0, "float32"), wide)
+    return wide
 
 
 OPS = (LayerNorm(),)

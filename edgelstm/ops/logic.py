@@ -20,6 +20,7 @@ from edgelstm.ops.pointwise import (
 )
 
 BOOL = ("bool",)
+WHERE_SHAPES = (((1,), (1,), (1,)), ((17,), (17,), (17,)), ((33, 1), (33, 65), ()), ((4, 1, 5), (3, 1), (4, 3, 5)))
 
 
 class Logical(Binary):
@@ -70,9 +71,10 @@ class Where(Op):
     def cases(self) -> Iterable[Case]:
         rng = np.random.default_rng(13)
         for dtype in ANY:
-            for c, a, b in (((1,), (1,), (1,)), ((17,), (17,), (17,)), ((33, 1), (33, 65), ()), ((4, 1, 5), (3, 1), (4, 3, 5))):
-                values = [rng.integers(0, 2 if dtype == "bool" else 99, shape).astype(dtype) for shape in (a, b)]
-                yield Case(f"{dtype} {c} {a} {b}", [rng.random(c) > 0.5, *values])
+            for shapes in WHERE_SHAPES:
+                high = 2 if dtype == "bool" else 99
+                values = [np.asarray(rng.integers(0, high, shape)).astype(dtype) for shape in shapes[1:]]
+                yield Case(f"{dtype} {shapes}", [rng.random(shapes[0]) > 0.5, *values])
 
 
 OPS = (

@@ -41,8 +41,9 @@ class Pad(Op):
         widths = [(max(b, 0), max(e, 0)) for b, e in borders]
         if not widths:
             return [cropped]
-        fixed = {"constant_values": 0 if ins[2] is None else ins[2].reshape(-1)[0]} if attrs["mode"] == "constant" else {}
-        return [np.pad(cropped, widths, attrs["mode"], **fixed)]
+        if attrs["mode"] != "constant":
+            return [np.pad(cropped, widths, attrs["mode"])]
+        return [np.pad(cropped, widths, constant_values=0 if ins[2] is None else ins[2].reshape(-1)[0])]
 
     def mixes(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> Iterable[tuple[int, int]]:
         borders = _borders(ins[0].rank, known_ints(ins[1], "pads"))

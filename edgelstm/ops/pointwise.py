@@ -21,9 +21,10 @@ SPECIAL = (0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 1e-30, -1e-30, 0.5, 1.
 
 
 class Unary(Op):
-    """y[i] = f(x[i]): one formula, its attributes and the dtypes it takes; `result` is the dtype of y, None for that of x.
+    """y[i] = f(x[i]): one formula, its attributes and the dtypes it takes.
 
-    `spread` bounds the random numbers of the cases; `special` says whether NaN, infinities and zeros belong to them.
+    `result` is the dtype of y, None for that of x. `spread` bounds the random numbers of the cases; `special` says
+    whether NaN, infinities and zeros belong to them.
     """
 
     def __init__(self, name: str, formula: Callable[..., np.ndarray], attrs: Mapping[str, Attr] | None = None, *,

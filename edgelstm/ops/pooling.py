@@ -34,8 +34,8 @@ class _Pool(Op):
     def _call(self, low: Any, attrs: Mapping[str, Any], x: Any, y: Any, **params: int) -> None:
         batch, count, channels = y.shape
         if batch * count * channels:
-            low.call(self.name, x=x, y=y, batch=batch, steps=x.shape[1], channels=channels, count=count, size=attrs["size"],
-                     stride=attrs["stride"], left=_window(attrs, x.shape[1]).left, **params)
+            low.call(self.name, x=x, y=y, batch=batch, steps=x.shape[1], channels=channels, count=count,
+                     size=attrs["size"], stride=attrs["stride"], left=_window(attrs, x.shape[1]).left, **params)
 
     def cases(self) -> Iterable[Case]:
         x = np.random.default_rng(7).standard_normal((3, 17, 33)).astype(np.float32)

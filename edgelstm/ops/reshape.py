@@ -23,8 +23,8 @@ class _SameElements(Op):
 class Reshape(_SameElements):
     """x under a known shape; 0 keeps the input's length (unless `allowzero`), one -1 takes what is left.
 
-    Streams where elements keep their order within a step: time stays an axis of its own, or shares one with the batch as its
-    innermost or outermost part.
+    Streams where elements keep their order within a step: time stays an axis of its own, or shares one with the
+    batch as its innermost or outermost part.
     """
 
     name = "reshape"
@@ -44,7 +44,8 @@ class Reshape(_SameElements):
                time: int) -> dict[str, StateSlot]:
         before, after = _step_sizes(ins[0], time), _step_sizes(outs[0], time)
         if len(before) != len(after) or any(a.isdisjoint(b) for a, b in zip(before, after, strict=True)):
-            raise NeedsFuture(f"it reshapes {_text(ins[0], time)} to {_text(outs[0], time)}, which mixes time with other axes")
+            raise NeedsFuture(f"it reshapes {_text(ins[0], time)} to {_text(outs[0], time)}, "
+                              "which mixes time with other axes")
         return {}
 
     def cases(self) -> Iterable[Case]:
@@ -65,7 +66,7 @@ class Squeeze(_SameElements):
         x, axes = ins[0], {normal_axis(axis, ins[0].rank) for axis in attrs["axes"]}
         for axis in sorted(axes):
             if x.shape[axis] != 1:
-                raise ShapeError(f"it drops axis {axis} of {list(x.shape)}, which has the length {x.shape[axis]}, not 1")
+                raise ShapeError(f"it drops axis {axis} of {list(x.shape)}, whose length is not 1")
         return [Fact(tuple(n for axis, n in enumerate(x.shape) if axis not in axes), x.dtype)]
 
     def reference(self, attrs: Mapping[str, Any], ins: Sequence[np.ndarray | None]) -> list[np.ndarray]:

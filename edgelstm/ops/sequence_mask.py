@@ -11,7 +11,10 @@ from edgelstm.ops.op import Attr, Case, Fact, NeedsFuture, Op, StateSlot, normal
 
 
 class SequenceMask(Op):
-    """y[b,t] = t < lengths[b], bool (B, T); lengths (B,), T the length of x along `time_axis`. Only the shape of x is read."""
+    """y[b,t] = t < lengths[b], bool (B, T); lengths (B,), T the length of x along `time_axis`.
+
+    Only the shape of x is read.
+    """
 
     name = "sequence_mask"
     inputs = ("lengths", "x")
@@ -21,8 +24,8 @@ class SequenceMask(Op):
         lengths, x = ins
         axis = normal_axis(attrs["time_axis"], x.rank)
         if lengths.rank != 1 or lengths.dtype not in ("int64", "int32", "float32") or not x.rank:
-            raise ShapeError(f"its lengths are {lengths.dtype}{list(lengths.shape)} for x {list(x.shape)}; one number per batch "
-                             "item is supported")
+            raise ShapeError(f"its lengths are {lengths.dtype}{list(lengths.shape)} for x {list(x.shape)}; "
+                             "one number per batch item is supported")
         return [Fact((lengths.shape[0], x.shape[axis]), "bool")]
 
     def reference(self, attrs: Mapping[str, Any], ins: Sequence[np.ndarray | None]) -> list[np.ndarray]:

@@ -99,7 +99,7 @@ class Range(Op):
 
     def infer(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> list[Fact]:
         if len({fact.dtype for fact in ins}) > 1:
-            raise ShapeError(f"start, limit and delta have the dtypes {[fact.dtype for fact in ins]}; one dtype is supported")
+            raise ShapeError(f"start, limit and delta are {[fact.dtype for fact in ins]}; one dtype is supported")
         numbers = [known_number(fact, role) for fact, role in zip(ins, self.inputs, strict=True)]
         return [Fact((_range_length(*numbers),), ins[0].dtype)]
 
@@ -129,7 +129,7 @@ class Range(Op):
 
 
 def _range_length(start: float, limit: float, delta: float) -> int:
-    """ceil((limit - start) / delta), at least 0. Raises ShapeError for a step of zero or a number that is not finite."""
+    """ceil((limit - start) / delta), at least 0. Raises ShapeError for a step of zero or an endless range."""
     if not delta or not all(map(math.isfinite, (start, limit, delta))):
         raise ShapeError(f"a range from {start} to {limit} by {delta}")
     if all(isinstance(n, int) for n in (start, limit, delta)):

@@ -12,9 +12,10 @@ from edgelstm.ops.strided import copy, dense_strides
 
 
 class Slice(Op):
-    """x[starts:ends:steps] along `axes` (default: the first ones), as ONNX Slice: ends are exclusive, numbers out of range clamp.
+    """x[starts:ends:steps] along `axes` (default: the first ones), as ONNX Slice.
 
-    Streams along time for the full range, and for exactly the last step.
+    Ends are exclusive, negative numbers count from the end, numbers out of range are limited to the axis. Streams along
+    time for the full range, and for exactly the last step.
     """
 
     name = "slice"
@@ -40,7 +41,8 @@ class Slice(Op):
         for axis, cut in _fact_cuts(ins).items():
             n = ins[0].shape[axis]
             if carries_time(ins[0], axis, time) and cut != range(n) and not _only_last(cut, n, time):
-                raise NeedsFuture(f"it takes the time steps {cut.start}:{cut.stop}:{cut.step}; only the last step can be taken")
+                raise NeedsFuture(f"it takes the time steps {cut.start}:{cut.stop}:{cut.step}; "
+                                  "only the last step can be taken")
         return {}
 
     def lower(self, low: Any, attrs: Mapping[str, Any], ins: Sequence[Any], outs: Sequence[Any]) -> None:
@@ -60,7 +62,8 @@ class Slice(Op):
     def cases(self) -> Iterable[Case]:
         x = np.arange(3 * 17 * 33, dtype=np.float32).reshape(3, 17, 33)
         rows = {"last step": ([-1], [2**31 - 1], [1], None), "features": ([0, 5], [3, 22], [0, 2], None),
-                "backwards": ([-1], [-(2**63)], [1], [-1]), "stride": ([1], [99], [2], [3]), "whole": ([0], [3], [0], [1]),
+                "backwards": ([-1], [-(2**63)], [1], [-1]), "stride": ([1], [99], [2], [3]),
+                "whole": ([0], [3], [0], [1]),
                 "empty": ([9], [4], [1], None), "one": ([2, 3, 4], [3, 4, 5], None, None)}
         for name, numbers in rows.items():
             yield Case(name, [x, *(None if n is None else np.array(n, np.int64) for n in numbers)])

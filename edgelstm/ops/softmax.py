@@ -9,6 +9,8 @@ from edgelstm.ops.op import Attr, Case, Fact, Lowering, Op, normal_axis
 from edgelstm.ops.pointwise import FLOAT, check_dtype
 from edgelstm.ops.reduce import split_at
 
+CASES = (((1,), -1), ((5, 17), -1), ((3, 33), -1), ((2, 65), -1), ((5, 17), 0), ((3, 4, 35), 1), ((2, 1000), -1))
+
 
 class Softmax(Op):
     """y = f of the numbers along `axis`, which only count relative to their maximum. A row of -inf alone gives NaN."""
@@ -36,7 +38,7 @@ class Softmax(Op):
 
     def cases(self) -> Iterable[Case]:
         rng = np.random.default_rng(23)
-        for shape, axis in (((1,), -1), ((5, 17), -1), ((3, 33), -1), ((2, 65), -1), ((5, 17), 0), ((3, 4, 35), 1), ((2, 1000), -1)):
+        for shape, axis in CASES:
             yield Case(f"{shape} along {axis}", [(4 * rng.normal(size=shape)).astype("float32")], {"axis": axis})
         inf, nan = np.inf, np.nan
         rows = [[1, -inf, 2], [-inf, -inf, -inf], [nan, 0, 1], [inf, 0, 1], [300, 300, -300]]

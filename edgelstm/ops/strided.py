@@ -45,7 +45,7 @@ def _calls(low: Any, kernel: str, x: Any, y: Any, axes: list[tuple[int, int, int
 
 def collapsed(dims: Sequence[int], x_strides: Sequence[int],
               y_strides: Sequence[int]) -> list[tuple[int, int, int]] | None:
-    """The same box with as few (length, x stride, y stride) axes as possible, outermost first; None when it is empty."""
+    """The same box in as few (length, x stride, y stride) axes as possible, outermost first; None when empty."""
     if 0 in dims:
         return None
     axes: list[tuple[int, int, int]] = []

@@ -34,7 +34,7 @@ def window_of(steps: int, extent: int, stride: int, padding: str, pads: Sequence
     left, right = {"valid": (0, 0), "causal": (extent - 1, 0), "explicit": tuple(pads)}[padding]
     room = left + steps + right - extent
     if room < 0:
-        raise ShapeError(f"an axis of length {steps}, padded by ({left}, {right}), is shorter than a window of {extent}")
+        raise ShapeError(f"an axis of length {steps}, padded by {(left, right)}, is shorter than a window of {extent}")
     count = room // stride + 1
     if ceil_mode and room % stride and count * stride < steps + left:
         count += 1

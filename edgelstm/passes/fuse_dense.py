@@ -10,7 +10,7 @@ from edgelstm.graph import Graph, Node
 
 
 def fuse_dense(graph: Graph) -> Graph:
-    """The same graph with `matmul` by a constant matrix as `dense`, and with a constant vector added to it as its bias."""
+    """The graph with `matmul` by a constant matrix as `dense`, and with a constant vector added to it as its bias."""
     nodes = [_as_dense(node, graph.constants) for node in graph.nodes]
     readers = Counter(value for node in nodes for value in node.inputs)
     readers.update(port.value for port in graph.outputs)
@@ -35,8 +35,9 @@ def _has_no_bias(node: Node) -> bool:
     return node.op == "dense" and (len(node.inputs) == 2 or node.inputs[2] is None)
 
 
-def _bias_addition(node: Node, unbiased: Mapping[str, Node],
-                   constants: Mapping[str, np.ndarray]) -> tuple[str | None, str | None]:
+def _bias_addition(
+    node: Node, unbiased: Mapping[str, Node], constants: Mapping[str, np.ndarray]
+) -> tuple[str | None, str | None]:
     """(dense output, constant) of a node that adds a vector (N,) to a dense layer without bias, else (None, None)."""
     if node.op == "add":
         for product, bias in (node.inputs, node.inputs[::-1]):

@@ -82,7 +82,7 @@ class PlanLowering:
         return operand
 
     def state(self, slot: str) -> Operand | None:
-        if self._offsets is None or slot not in self._slots:
+        if self._offsets is None or (self._node, slot) not in self._offsets:
             return None
         declared = self._slots[slot]
         operand = Operand(declared.shape, declared.dtype)

@@ -1,7 +1,7 @@
 """From a graph and concrete shapes to a Program: shapes folded, ops lowered, arena planned, arguments laid out."""
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,10 +50,10 @@ class Program:
         return slice(1, 1 + 2 * len(self.kernels), 2)
 
 
-def state_layout(graph: Graph, shapes: Mapping[str, Sequence[int]]) -> StateLayout:
-    """The states that a stream of these shapes carries; `shapes` of one time step and of many give the same."""
+def state_layout(graph: Graph, shapes: Mapping[str, Sequence[int]], carriers: Collection[str]) -> StateLayout:
+    """The states of the nodes in `carriers`; `shapes` of one time step and of many give the same."""
     facts = infer(graph, shapes)
-    slots = {(node.name, name): slot for node in _needed(graph, facts)
+    slots = {(node.name, name): slot for node in graph.nodes if node.name in carriers
              for name, slot in ops.get(node.op).slots(node.attrs, _inputs(node, facts)).items()}
     offsets, end = {}, 0
     for key, slot in slots.items():

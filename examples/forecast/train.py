@@ -1,7 +1,6 @@
 """Trains the forecaster on the Mauna Loa CO2 record and writes everything that forecast.py needs, beside itself.
 
-Needs keras, jax, onnx and onnxruntime, and statsmodels when series.csv is to be made again. Takes about a minute on
-two cores.
+Needs keras, jax, onnx and onnxruntime, and statsmodels when series.csv is to be made again. Takes seconds.
 """
 
 import argparse

@@ -5,6 +5,7 @@ Needs keras and jax. Takes about two minutes on two cores.
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -22,9 +23,9 @@ EMBEDDING = 32
 UNITS = 128
 WINDOW = 96
 BATCH = 16
-LEARNING_RATE = 3e-3
-EPOCHS = 20
-DROPOUT = 0.2
+LEARNING_RATE = 4e-3
+EPOCHS = 150
+DROPOUT = 0.05
 SEED = "Shall I"
 CONTINUATION = 200
 PROBABILITY_TEXT = "Let me not to the marriage of true minds\nAdmit impediments."
@@ -67,15 +68,13 @@ def greedy_continuation(model: keras.Model, tokens: list[int], length: int) -> t
 
 
 def write_reference(model: keras.Model, vocabulary: list[str]) -> float:
-    """Writes what Keras itself answers, for tests of other runtimes; returns the closest decision of the greedy text."""
+    """Writes what Keras itself answers, for tests; returns the closest decision of the greedy text."""
     numbers = {character: number for number, character in enumerate(vocabulary)}
     continuation, margin = greedy_continuation(model, [numbers[character] for character in SEED], CONTINUATION)
     reference = {"seed": SEED, "continuation": "".join(vocabulary[number] for number in continuation)}
     (HERE / "reference.json").write_text(json.dumps(reference, indent=2) + "\n", encoding="utf-8")
     tokens = np.array([numbers[character] for character in PROBABILITY_TEXT], np.int32)
-    np.savez_compressed(
-        HERE / "reference.npz", tokens=tokens, probabilities=model.predict(tokens[None], verbose=0)[0]
-    )
+    np.savez_compressed(HERE / "reference.npz", tokens=tokens, probabilities=model.predict(tokens[None], verbose=0)[0])
     return margin
 
 
@@ -91,8 +90,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     held_out = np.concatenate(sonnets[-HELD_OUT_SONNETS:]).astype(np.int32)
 
     model = build_model(len(vocabulary))
-    model.compile(keras.optimizers.Adam(LEARNING_RATE, clipnorm=1.0), "sparse_categorical_crossentropy")
     x, y = overlapping_windows(training)
+    schedule = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, EPOCHS * math.ceil(len(x) / BATCH))
+    model.compile(keras.optimizers.Adam(schedule, clipnorm=1.0), "sparse_categorical_crossentropy")
     model.fit(x, y, batch_size=BATCH, epochs=EPOCHS, verbose=2)
     trained, model = model, build_model(len(vocabulary))
     model.set_weights(trained.get_weights())  # never compiled, so that the file holds no optimizer

@@ -6,7 +6,7 @@ v.lanes float32, M a mask of as many booleans. Pointers are indexed in elements;
 p[i] reads and writes single elements. Operators + - * / and unary - work on V and V, or V and a number.
 
 Constants
-    v.lanes, v.registers            float32 lanes of a vector, vector registers of the target
+    v.lanes                         float32 lanes of a vector
 Memory (no alignment needed)
     load(p, i) -> V                 p[i : i + lanes]
     store(p, i, x)                  the reverse

@@ -13,7 +13,6 @@ class Vectors:
     """The vector set for registers of `lanes` float32; members are listed in the package's docstring."""
 
     lanes: int
-    registers: int
     inline: Callable[..., Any]
     outline: Callable[..., Any]
     members: dict[str, Any]
@@ -25,11 +24,11 @@ class Vectors:
             raise AttributeError(f"the vector set has no {name!r}") from None
 
     def __hash__(self) -> int:
-        return hash((self.lanes, self.registers))
+        return hash(self.lanes)
 
 
 @functools.lru_cache(maxsize=None)
-def make(lanes: int, registers: int, inline: Callable[..., Any], outline: Callable[..., Any]) -> Vectors:
+def make(lanes: int, inline: Callable[..., Any], outline: Callable[..., Any]) -> Vectors:
     """The set for one width. `inline` and `outline` turn a Python function into one that kernels can call."""
     members = {**numba_arithmetic.members(), **numba_memory.members(lanes), **numba_blocks.members(lanes)}
-    return Vectors(lanes, registers, inline, outline, members)
+    return Vectors(lanes, inline, outline, members)

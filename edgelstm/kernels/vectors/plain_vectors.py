@@ -35,9 +35,8 @@ class Pointer:
 class Vectors:
     """The vector set for `lanes` float32; members are listed in the package's docstring."""
 
-    def __init__(self, lanes: int, registers: int) -> None:
+    def __init__(self, lanes: int) -> None:
         self.lanes = lanes
-        self.registers = registers
 
     def load(self, p: Pointer, i: int) -> Vector:
         return p.span(i, self.lanes).copy()
@@ -148,6 +147,6 @@ class Vectors:
 
 
 @functools.lru_cache(maxsize=None)
-def make(lanes: int, registers: int = 32) -> Vectors:
+def make(lanes: int) -> Vectors:
     """The set for one width."""
-    return Vectors(lanes, registers)
+    return Vectors(lanes)

@@ -1,0 +1,179 @@
+"""The GRU over a sequence: h' = z h + (1 - z) n, gates in the order z r n; with the reset gate after or before.
+
+After (gru): n = tanh(p_n + r (R_n h + rb_n)). Before (gru_before): n = tanh(p_n + R_n (r h) + rb_n).
+
+p: projected inputs with bias, row (t, b) at t * p_t + b * p_b as [block][3 * lanes]; rb: [block][3 * lanes], null for
+zeros. gru: panels r [block][units][3 * lanes]; work 2 * batch * padded floats. gru_before: panels r_zr [block][units]
+[2 * lanes] and r_n [block][units][lanes]; work 4 * batch * padded. All else is as in the LSTM.
+"""
+
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+from edgelstm.kernels import activate, formulas, recurrent
+from edgelstm.kernels.activate import Activation
+from edgelstm.kernels.declare import kernel
+from edgelstm.kernels.recurrent import Sequence
+
+_STATES = f"rb:f32* h0:f32* y:f32* hn:f32* work:f32* {recurrent.COMMON}"
+_AFTER = f"p:f32* r:f32* {_STATES}"
+_BEFORE = f"p:f32* r_zr:f32* r_n:f32* {_STATES}"
+_CHOICES = f"clip:f32 {activate.parameters('f', 'g')}"
+
+
+class Options(NamedTuple):
+    """What the general kernels are told: a bound on what enters the activations (0: none), and the activations."""
+
+    clip: float
+    gate: Activation
+    candidate: Activation
+
+
+class Weights(NamedTuple):
+    """The panels of one or two products, and the recurrent bias."""
+
+    first: Any
+    second: Any
+    bias: Any
+
+
+@kernel("gru", _AFTER)
+def gru(v: Any) -> Any:
+    """The reset gate after the product, sigmoid and tanh."""
+    walk = _after(v, _standard_rules(v))
+
+    def gru(p, r, rb, h0, y, hn, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold):
+        q = Sequence(p, y, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold)
+        walk(q, h0, hn, Weights(r, r, rb), 0)
+
+    return gru
+
+
+@kernel("gru_general", f"{_AFTER} {_CHOICES}")
+def gru_general(v: Any) -> Any:
+    """The reset gate after the product, activations by code: f for z and r, g for n."""
+    walk = _after(v, _general_rules(v))
+
+    def gru_general(
+        p, r, rb, h0, y, hn, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold,
+        clip, f_code, f_alpha, f_beta, g_code, g_alpha, g_beta,
+    ):  # fmt: skip
+        options = Options(clip, Activation(f_code, f_alpha, f_beta), Activation(g_code, g_alpha, g_beta))
+        q = Sequence(p, y, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold)
+        walk(q, h0, hn, Weights(r, r, rb), options)
+
+    return gru_general
+
+
+@kernel("gru_before", _BEFORE)
+def gru_before(v: Any) -> Any:
+    """The reset gate before the product, sigmoid and tanh."""
+    walk = _before(v, _standard_rules(v))
+
+    def gru_before(p, r_zr, r_n, rb, h0, y, hn, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold):
+        q = Sequence(p, y, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold)
+        walk(q, h0, hn, Weights(r_zr, r_n, rb), 0)
+
+    return gru_before
+
+
+@kernel("gru_before_general", f"{_BEFORE} {_CHOICES}")
+def gru_before_general(v: Any) -> Any:
+    """The reset gate before the product, activations by code: f for z and r, g for n."""
+    walk = _before(v, _general_rules(v))
+
+    def gru_before_general(
+        p, r_zr, r_n, rb, h0, y, hn, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold,
+        clip, f_code, f_alpha, f_beta, g_code, g_alpha, g_beta,
+    ):  # fmt: skip
+        options = Options(clip, Activation(f_code, f_alpha, f_beta), Activation(g_code, g_alpha, g_beta))
+        q = Sequence(p, y, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold)
+        walk(q, h0, hn, Weights(r_zr, r_n, rb), options)
+
+    return gru_before_general
+
+
+def _standard_rules(v: Any) -> SimpleNamespace:
+    f = formulas.make(v)
+    sigmoid, tanh = f.sigmoid, f.tanh
+    gate, candidate = v.inline(lambda x, options: sigmoid(x)), v.inline(lambda x, options: tanh(x))
+    return SimpleNamespace(gate=gate, candidate=candidate)
+
+
+def _general_rules(v: Any) -> SimpleNamespace:
+    chosen = activate.make(v)
+    return SimpleNamespace(
+        gate=v.inline(lambda x, options: chosen(x, options.gate, options.clip)),
+        candidate=v.inline(lambda x, options: chosen(x, options.candidate, options.clip)),
+    )
+
+
+def _after(v: Any, rules: SimpleNamespace) -> Any:
+    gate, candidate, commit = rules.gate, rules.candidate, recurrent.commit(v)
+    fma, load, lanes = v.fma, v.load, v.lanes
+
+    @v.inline
+    def cell(q, step, place, sums, options):
+        z = gate(sums[0] + load(q.p, place.p), options)
+        r = gate(sums[1] + load(q.p, place.p + lanes), options)
+        n = candidate(fma(r, sums[2], load(q.p, place.p + 2 * lanes)), options)
+        commit(q, step, place, fma(z, load(q.work, step.now + place.state) - n, n))
+
+    sweep = recurrent.sweep(v, 3, cell, biased=True)
+
+    @v.inline
+    def advance(q, step, weights, options):
+        sweep(q, step, step.now, weights.first, weights.bias, options)
+
+    return recurrent.walk(v, advance)
+
+
+def _before(v: Any, rules: SimpleNamespace) -> Any:
+    sweep_gates = recurrent.sweep(v, 2, _reset_first(v, rules), projected=3)
+    sweep_cell = recurrent.sweep(v, 1, _reset_cell(v, rules), projected=3)
+    state_at = recurrent.state_at(v)
+
+    @v.inline
+    def advance(q, step, weights, options):
+        told = (weights.bias, options)
+        sweep_gates(q, step, step.now, weights.first, weights.bias, told)
+        sweep_cell(q, step, state_at(q, 3), weights.second, weights.bias, told)
+
+    return recurrent.walk(v, advance)
+
+
+def _reset_first(v: Any, rules: SimpleNamespace) -> Any:
+    """z and r h, kept as the states 2 and 3."""
+    gate, biased, state_at = rules.gate, _biased(v), recurrent.state_at(v)
+    load, store, lanes = v.load, v.store, v.lanes
+
+    @v.inline
+    def cell(q, step, place, sums, told):
+        bias, options = told
+        z = gate(biased(sums[0] + load(q.p, place.p), bias, 3 * place.unit), options)
+        r = gate(biased(sums[1] + load(q.p, place.p + lanes), bias, 3 * place.unit + lanes), options)
+        store(q.work, state_at(q, 2) + place.state, z)
+        store(q.work, state_at(q, 3) + place.state, r * load(q.work, step.now + place.state))
+
+    return cell
+
+
+def _reset_cell(v: Any, rules: SimpleNamespace) -> Any:
+    """The candidate and the new state, from what _reset_first left."""
+    candidate, biased, state_at = rules.candidate, _biased(v), recurrent.state_at(v)
+    fma, load, lanes, commit = v.fma, v.load, v.lanes, recurrent.commit(v)
+
+    @v.inline
+    def cell(q, step, place, sums, told):
+        bias, options = told
+        n = sums[0] + load(q.p, place.p + 2 * lanes)
+        n = candidate(biased(n, bias, 3 * place.unit + 2 * lanes), options)
+        z = load(q.work, state_at(q, 2) + place.state)
+        commit(q, step, place, fma(z, load(q.work, step.now + place.state) - n, n))
+
+    return cell
+
+
+def _biased(v: Any) -> Any:
+    load, is_null = v.load, v.is_null
+    return v.inline(lambda x, bias, at: x if is_null(bias) else x + load(bias, at))

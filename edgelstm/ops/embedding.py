@@ -1,0 +1,57 @@
+"""The op that looks rows of a table up: embedding."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from edgelstm.errors import ShapeError
+from edgelstm.ops.gather import check_indices, check_range, clamped_indices, gather_rows, product
+from edgelstm.ops.op import Case, Fact, Op
+
+
+class Embedding(Op):
+    """Rows of a table: indices (...), table (N, D) -> y (..., D). Indices are whole numbers 0 .. N-1, also as float32.
+
+    The reference refuses an index out of range; the kernel takes the nearest valid one.
+    """
+
+    name = "embedding"
+    inputs = ("indices", "table")
+
+    def infer(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> list[Fact]:
+        indices, table = ins
+        check_indices(indices, ("int64", "int32", "float32"))
+        if table.rank != 2:
+            raise ShapeError(f"its table has the shape {list(table.shape)}; (rows, width) is supported")
+        check_range(indices.value, indices.size, 0, table.shape[0])
+        return [Fact((*indices.shape, table.shape[1]), table.dtype)]
+
+    def reference(self, attrs: Mapping[str, Any], ins: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+        indices, table = ins
+        check_range(indices, indices.size, 0, table.shape[0])
+        return [table[indices.astype(np.int64)]]
+
+    def mixes(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> Iterable[tuple[int, int]]:
+        return [(1, 0)]
+
+    def lower(self, low: Any, attrs: Mapping[str, Any], ins: Sequence[Any], outs: Sequence[Any]) -> None:
+        indices, table = ins
+        count, (n, width) = product(indices.shape), table.shape
+        if not count * width:
+            return
+        rows = clamped_indices(low, indices, n, wrap=0)
+        gather_rows(low, table, rows, outs[0], (1, n, count, width))
+
+    def cases(self) -> Iterable[Case]:
+        rng = np.random.default_rng(5)
+        table = rng.standard_normal((65, 33)).astype(np.float32)
+        tokens = rng.integers(0, 65, (3, 17))
+        yield Case("tokens", [tokens, table])
+        yield Case("int32", [tokens.astype(np.int32), table])
+        yield Case("float tokens", [tokens.astype(np.float32), table])
+        yield Case("one", [np.array([[0]]), table[:1, :1]])
+        yield Case("empty", [tokens[:0], table])
+
+
+OPS = (Embedding(),)

@@ -1,0 +1,118 @@
+"""convert(): what it writes, what it proves, and how it refuses. verify(): what counts as a miss."""
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import edgelstm
+from edgelstm import reference
+from edgelstm.format import read, write
+from edgelstm.graph import Probe
+from edgelstm.verify import Report, verify
+from tests.tiny_models import sequence_graph, write_onnx
+
+pytest.importorskip("onnx", reason="converting ONNX models needs the onnx package")
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "tiny.onnx"
+    write_onnx(path)
+    return path
+
+
+def test_writes_what_it_returns(source, tmp_path):
+    graph = edgelstm.convert(source, tmp_path / "tiny.elstm")
+    again = read(tmp_path / "tiny.elstm")
+    assert again.nodes == graph.nodes and again.inputs == graph.inputs
+    assert (again.inputs[0].time, again.inputs[0].batch) == (0, 1)
+
+
+def test_provenance_names_the_source_but_not_its_folder(source):
+    found = edgelstm.convert(source).provenance
+    assert found["source"] == "tiny.onnx" and found["edgelstm"] == edgelstm.__version__
+    assert found["sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
+
+
+def test_probes_are_the_reference_and_seeded(source):
+    graph = edgelstm.convert(source)
+    assert [probe.inputs["x"].shape for probe in graph.probes] == [(7, 2, 3), (12, 1, 3)]
+    for probe, again in zip(graph.probes, edgelstm.convert(source).probes, strict=True):
+        np.testing.assert_array_equal(probe.inputs["x"], again.inputs["x"])
+        np.testing.assert_allclose(probe.outputs["y"], reference.run(graph, probe.inputs)["y"], rtol=1e-6)
+
+
+def test_probe_tokens_stay_inside_the_table(tmp_path):
+    write_onnx(tmp_path / "tokens.onnx", tokens=3)
+    tokens = edgelstm.convert(tmp_path / "tokens.onnx").probes[1].inputs["x"]
+    assert tokens.dtype == np.int64 and tokens.min() == 0 and tokens.max() == 2
+
+
+def test_without_probe(source):
+    assert edgelstm.convert(source, probe=False).probes == ()
+
+
+def test_the_same_source_gives_the_same_bytes(source, tmp_path):
+    for name in ("a.elstm", "b.elstm"):
+        edgelstm.convert(source, tmp_path / name)
+    assert (tmp_path / "a.elstm").read_bytes() == (tmp_path / "b.elstm").read_bytes()
+
+
+def test_unsupported_writes_nothing_and_lists_the_problem(tmp_path):
+    write_onnx(tmp_path / "odd.onnx", op="Warp")
+    with pytest.raises(edgelstm.UnsupportedError, match="Warp") as caught:
+        edgelstm.convert(tmp_path / "odd.onnx", tmp_path / "odd.elstm")
+    assert len(caught.value.problems) == 1 and not (tmp_path / "odd.elstm").exists()
+
+
+@pytest.mark.parametrize("options", [{"precision": "int8"}, {"precision": {"cell": "int8"}}, {"calibration": np.ones(3)},
+                                     {"max_error": 0.1}], ids=["name", "layers", "calibration", "max_error"])
+def test_refuses_other_precisions(source, options):
+    with pytest.raises(edgelstm.PrecisionError, match="float32"):
+        edgelstm.convert(source, **options)
+
+
+def test_refuses_what_is_no_source(source, tmp_path):
+    write(sequence_graph(), tmp_path / "done.elstm")
+    for path, message in ((tmp_path / "none.keras", "none.keras: there is no such file"), (tmp_path, "is a folder"),
+                          (tmp_path / "done.elstm", r"edgelstm\.load")):
+        with pytest.raises(edgelstm.FormatError, match=message):
+            edgelstm.convert(path)
+    with pytest.raises(edgelstm.FormatError, match="there is no folder"):
+        edgelstm.convert(source, tmp_path / "nowhere" / "tiny.elstm")
+
+
+class Fake:
+    """A model that gives known outputs."""
+
+    def __init__(self, graph, outputs):
+        self.graph, self._outputs = graph, outputs
+
+    def run(self, inputs):
+        return {"y": np.array(self._outputs, np.float32)}
+
+
+def probed(expected):
+    probe = Probe({}, {"y": np.array(expected, np.float32)}, "by hand", atol=0.1, rtol=0.0)
+    return replace(sequence_graph(), probes=(probe,))
+
+
+@pytest.mark.parametrize(("expected", "found", "ok", "error"), [
+    ([1, 2], [1, 2.0625], True, 0.0625),
+    ([1, 2], [1, 2.25], False, 0.25),
+    ([np.nan, np.inf], [np.nan, np.inf], True, 0.0),
+    ([1, 2], [1, np.nan], False, np.inf),
+    ([1, np.inf], [1, 5], False, np.inf),
+    ([1, 2], [1, 2, 3], False, np.inf),
+], ids=["within", "beyond", "same_nan", "new_nan", "lost_infinity", "shape"])
+def test_verify_rows(expected, found, ok, error):
+    report = verify(Fake(probed(expected), found))
+    assert (report.ok, report.max_error) == (ok, error) and report.rows[0].name == "y"
+    assert ("MISS" in str(report)) is not ok
+
+
+def test_verify_without_a_probe_proves_nothing():
+    report = verify(Fake(replace(sequence_graph(), probes=()), []))
+    assert report == Report(()) and not report.ok and "no probe" in str(report)
