@@ -14,8 +14,13 @@ HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 KERAS_ENDINGS = (".keras", ".h5", ".hdf5", ".json")
 
 
-def read(source: str | Path, *, weights: str | Path | None = None, fix: Mapping[str, Any] | None = None,
-         state: Mapping[str, str] | None = None) -> Graph:
+def read(
+    source: str | Path,
+    *,
+    weights: str | Path | None = None,
+    fix: Mapping[str, Any] | None = None,
+    state: Mapping[str, str] | None = None,
+) -> Graph:
     """The Graph of a Keras or ONNX file, told apart by content.
 
     `weights` is the weight file of a Keras JSON architecture; `fix` gives constants for inputs and `state` the
@@ -50,7 +55,7 @@ def is_keras(path: Path) -> bool:
 
 
 def register_layer(name: str, handler: Callable[[Any], Any]) -> None:
-    """Teach the Keras reader a custom layer class, in terms of known ops: `handler(call)` gives the output's value name."""
+    """Teach the Keras reader a custom layer class: `handler(call)` emits known ops and gives the output's value name."""
     from edgelstm_converters import keras
 
     keras.register(name, handler)

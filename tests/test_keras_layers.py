@@ -216,10 +216,15 @@ def test_embedding_mask_reaches_every_consumer(tmp_path, rng):
     _check(model, tmp_path, [rng.integers(0, 3, (3, 7)).astype(np.int32)])
 
 
+def test_masking_in_a_functional_model(tmp_path, rng):
+    x = L.Input((None, 5))
+    masked = L.Masking(0.5)(x)
+    model = keras.Model(x, [L.LSTM(3)(masked), L.Bidirectional(L.GRU(2, return_sequences=True))(L.Dense(4)(masked))])
+    _check(model, tmp_path, [_frames(rng)])
+
+
 def test_convolutional_lstm(tmp_path, rng):
-    model = keras.Sequential(
-        [L.Input((None, 6, 2)), L.ConvLSTM1D(3, 3, padding="valid", strides=2, return_sequences=True)]
-    )
+    model = keras.Sequential([L.Input((None, 6, 2)), L.ConvLSTM1D(3, 3, padding="valid", strides=2, return_sequences=True)])
     _check(model, tmp_path, [rng.standard_normal((2, 5, 6, 2)).astype(np.float32)])
 
 

@@ -85,3 +85,30 @@ def test_streams_only_where_time_is_not_mixed(name):
                 op.stream(attrs, [x], [x], TIME)
         else:
             op.stream(attrs, [x], [x], TIME)
+
+
+@pytest.mark.parametrize(
+    ("name", "attrs", "onnx_name", "extra", "onnx_attrs"),
+    [
+        ("softmax", {"axis": 1}, "Softmax", [], {"axis": 1}),
+        ("log_softmax", {"axis": -1}, "LogSoftmax", [], {"axis": -1}),
+        ("reduce_sum", {"axes": (1,)}, "ReduceSum", [np.array([1])], {"keepdims": 0}),
+        ("reduce_mean", {"axes": (0, 2), "keepdims": True}, "ReduceMean", [np.array([0, 2])], {}),
+        ("reduce_prod", {}, "ReduceProd", [], {"keepdims": 0}),
+        ("reduce_l2", {"axes": (-1,)}, "ReduceL2", [np.array([-1])], {"keepdims": 0}),
+        ("reduce_min", {"axes": (1, 2)}, "ReduceMin", [np.array([1, 2])], {"keepdims": 0}),
+        ("arg_max", {"axis": 1, "keepdims": True}, "ArgMax", [], {"axis": 1}),
+        ("cumsum", {"axis": 1, "reverse": True}, "CumSum", [np.array(1)], {"reverse": 1}),
+        ("cumsum", {"axis": 1, "exclusive": True}, "CumSum", [np.array(1)], {"exclusive": 1}),
+        ("layer_norm", {"axes": (1, 2)}, "LayerNormalization", [np.full((5, 7), 2, "float32")], {"axis": 1}),
+    ],
+)
+def test_reference_equals_onnx_runtime(name, attrs, onnx_name, extra, onnx_attrs, rng):
+    from tests.test_ops_against_onnx import runtime
+
+    x = rng.standard_normal((3, 5, 7)).astype("float32")
+    weights = [array for array in extra if array.dtype == np.float32]
+    op = ops.get(name)
+    wanted = reference(op, [x, *weights], attrs)
+    found = runtime(onnx_name, [x, *extra], "int64" if name == "arg_max" else "float32", **onnx_attrs)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)

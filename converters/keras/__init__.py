@@ -58,9 +58,7 @@ def _build(container: Container, major: int, model: LayerSpec, specs: list[Input
     raise FormatError(f"{container.label}: the layers do not fit together: {failure}")
 
 
-def _build_for(
-    container: Container, major: int, model: LayerSpec, specs: list[InputSpec], shapes: list[Shape]
-) -> Graph:
+def _build_for(container: Container, major: int, model: LayerSpec, specs: list[InputSpec], shapes: list[Shape]) -> Graph:
     builder = GraphBuilder()
     context = Context(builder, container.label, major, theano=container.backend == "theano")
     inputs = [

@@ -58,7 +58,7 @@ class LayerSpec:
 
 @dataclass
 class ModelSpec:
-    """Layers in the order of the file. `inputs` and `outputs` are (name, Ref); both are empty for a Sequential model."""
+    """Layers in the order of the file. `inputs` and `outputs` are (name, Ref), both empty for a Sequential model."""
 
     layers: list[LayerSpec]
     inputs: list[tuple[str, Ref]] = field(default_factory=list)
@@ -118,9 +118,7 @@ def _kind(entry: dict[str, Any], config: dict[str, Any]) -> str:
 def _wrapped(spec: LayerSpec, major: int, depth: int) -> dict[str, LayerSpec]:
     """The layers that a wrapper or a cell container holds."""
     keys = [key for key in _PARTS.get(spec.kind, ()) if spec.config.get(key) is not None]
-    children = {
-        _TREE_NAMES.get((spec.kind, key), key): _parse_layer(spec.config[key], major, depth + 1) for key in keys
-    }
+    children = {_TREE_NAMES.get((spec.kind, key), key): _parse_layer(spec.config[key], major, depth + 1) for key in keys}
     if spec.kind == "Bidirectional" and "forward_layer" in children and "backward_layer" not in children:
         children["backward_layer"] = _reversed(spec.config["layer"], major, depth)
     if spec.kind in ("StackedRNNCells", "RNN") and isinstance(cells := spec.config.get("cells"), list):
@@ -160,13 +158,17 @@ def _model_spec(spec: LayerSpec, major: int, depth: int) -> ModelSpec:
         raise FormatError(f"the model {spec.name!r} has no layers")
     layers = [_parse_layer(entry, major, depth + 1) for entry in entries]
     if spec.kind == "Sequential":
-        first = next(
-            (layer for layer in layers if "batch_shape" in layer.config or "batch_input_shape" in layer.config), None
-        )
+        first = next((layer for layer in layers if "batch_shape" in layer.config or "batch_input_shape" in layer.config), None)
         if first is None and (shape := spec.config.get("build_input_shape")):
             layers[0].config = {"batch_shape": shape} | layers[0].config
         return ModelSpec(layers, sequential=True)
-    return ModelSpec(layers, _ports(spec, "input_layers"), _ports(spec, "output_layers"))
+    return ModelSpec(layers, _ports(spec, "input_layers"), _outputs(spec, major))
+
+
+def _outputs(spec: LayerSpec, major: int) -> list[tuple[str, Ref]]:
+    """output_layers; Keras 3 puts the outputs of a dictionary in the order of their names."""
+    ports = _ports(spec, "output_layers")
+    return sorted(ports, key=lambda port: port[0]) if major >= 3 and isinstance(spec.config["output_layers"], dict) else ports
 
 
 def _ports(spec: LayerSpec, key: str) -> list[tuple[str, Ref]]:

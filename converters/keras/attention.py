@@ -59,9 +59,7 @@ def multi_head_attention(call: Call) -> Tensor:
         for x, name, n in ((query, "query", size), (key, "key", size), (value, "value", depth))
     )
     shrunk = call.add("mul", q, call.constant(np.float32(size**-0.5), "scale"), suffix="/query/scaled")
-    scores = call.add(
-        "matmul", shrunk, call.add("transpose", k, suffix="/key/turned", perm=(0, 1, 3, 2)), suffix="/scores"
-    )
+    scores = call.add("matmul", shrunk, call.add("transpose", k, suffix="/key/turned", perm=(0, 1, 3, 2)), suffix="/scores")
     mixed = call.add("matmul", call.add("softmax", scores, suffix="/weights", axis=-1), v, suffix="/mixed")
     joined = call.add("transpose", mixed, suffix="/joined", perm=(0, 2, 1, 3))
     flat = call.add("reshape", joined, call.integers(0, 0, heads * depth), suffix="/flat")

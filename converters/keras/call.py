@@ -112,9 +112,7 @@ class Call:
         """Length of the last axis. Raises ShapeError when it is dynamic."""
         size = self.dim(value, -1) if self.rank(value) else None
         if size is None:
-            raise ShapeError(
-                f"layer {self.path!r} ({self.spec.kind}) needs an input whose last axis has a known length"
-            )
+            raise ShapeError(f"layer {self.path!r} ({self.spec.kind}) needs an input whose last axis has a known length")
         return size
 
     def take(self, name: str, *shape: int | None) -> np.ndarray:
@@ -182,9 +180,7 @@ def run_layer(call: Call) -> list[Tensor]:
         raise call.refuse("this class is not supported")
     results = entry.handler(call)
     if call.left() and not entry.custom:
-        raise call.bad(
-            f"has {len(call.spec.weights)} weights in the file, {call.left()} more than its configuration asks for"
-        )
+        raise call.bad(f"has {len(call.spec.weights)} weights in the file, {call.left()} more than its configuration asks for")
     mask = call.inputs[0].mask if entry.keeps_mask and call.inputs else None
     listed = results if isinstance(results, (list, tuple)) else [results]
     return [result if isinstance(result, Tensor) else Tensor(result, mask) for result in listed]

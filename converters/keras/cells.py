@@ -127,9 +127,7 @@ def _lstm_weights(cell: Call, n_in: int, units: int) -> tuple[np.ndarray, np.nda
     return W, R, b
 
 
-def _gru_weights(
-    cell: Call, n_in: int, units: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
+def _gru_weights(cell: Call, n_in: int, units: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
     """W (F, 3H), R (H, 3H), the input bias and the recurrent bias (3H,), None where the layer has none."""
     if cell.left() == 9:
         return *_serial_weights(cell, n_in, units, STORED_GRU, STORED_GRU), None

@@ -19,33 +19,16 @@ POLICIES = (
     "bool",
 )
 CELLS = ("LSTM", "GRU", "SimpleRNN", "LSTMCell", "GRUCell", "SimpleRNNCell", "ConvLSTM1D")
-_INERT = frozenset(
-    [
-        "name",
-        "trainable",
-        "dtype",
-        "batch_shape",
-        "batch_input_shape",
-        "input_dtype",
-        "implementation",
-        "unroll",
-        "seed",
-        "consume_less",
-        "dropout",
-        "recurrent_dropout",
-        "unit_forget_bias",
-        "activity_regularizer",
-        "input_length",
-        "input_shape",
-        "sparse_grad",
-        "build_input_shape",
-        "autocast",
-        "shared_object_id",
-        "input_dim",
-        "input_spec",
-        "jit_compile",
-    ]
-)
+_INERT_KEYS = """
+    name trainable dtype batch_shape batch_input_shape input_dtype input_shape input_length input_dim input_spec
+    implementation unroll seed consume_less dropout recurrent_dropout unit_forget_bias activity_regularizer sparse_grad
+    build_input_shape autocast shared_object_id jit_compile
+"""
+_LAYER_ARGUMENTS = "training mask initial_state name inputs sequences query value key"
+_OPERAND_NAMES = "x y x1 x2 a b key slice_spec values"
+_INERT = frozenset(_INERT_KEYS.split())
+_ARGUMENTS = frozenset(_LAYER_ARGUMENTS.split())
+_OPERANDS = frozenset(_OPERAND_NAMES.split())
 _INERT_ENDINGS = ("_initializer", "_regularizer", "_constraint")
 
 
@@ -54,13 +37,11 @@ def problems_of(model: LayerSpec) -> list[str]:
     found: list[str] = []
     for layer in model.walk():
         entry = find(layer.kind)
-        if layer.model is not None:
-            continue
         where = f"layer {layer.name!r} ({layer.kind})"
-        if entry is None:
-            found.append(
-                f"{where}: this class is not supported; write it with known ops through edgelstm.register_layer"
-            )
+        if layer.model is not None:
+            found += [f"{where}: {text}" for text in _calls(layer)]
+        elif entry is None:
+            found.append(f"{where}: this class is not supported; write it with known ops through edgelstm.register_layer")
         elif not entry.custom:
             found += [f"{where}: {text}" for text in (*_options(layer, entry), *_calls(layer))]
     return found
@@ -87,11 +68,19 @@ def _option(layer: LayerSpec, entry: Entry, key: str, value: Any) -> str:
 
 
 def _calls(layer: LayerSpec) -> list[str]:
-    return [
-        "called with training = true, which makes its output random"
-        for call in layer.calls
-        if call.kwargs.get("training") is True and "Dropout" in layer.kind
-    ]
+    """What is wrong with the arguments that a layer or operation is called with."""
+    found = ["called with training = true; only inference is supported"] * any(
+        call.kwargs.get("training") is True for call in layer.calls
+    )
+    entry = find(layer.kind)
+    operation = layer.kind.startswith(("ops.", "tf."))
+    known_names = _ARGUMENTS | (_OPERANDS | entry.honours if operation and entry is not None else frozenset())
+    for call in layer.calls:
+        given = {key: value for key, value in call.kwargs.items() if value is not None and value is not False}
+        found += [
+            f"called with {key} = {_short(given[key])}, which is not supported" for key in sorted(set(given) - known_names)
+        ]
+    return found
 
 
 def _policy(dtype: Any) -> Any:

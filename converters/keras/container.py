@@ -56,9 +56,7 @@ def _from_archive(source: Path) -> Container:
             metadata = _parsed(_member(archive, "metadata.json", MAX_CONFIG, label), f"{label}: metadata.json")
             stored = _member(archive, "model.weights.h5", MAX_WEIGHTS, label)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
-        raise FormatError(
-            f"{label}: the zip archive is damaged or truncated ({error}); save or copy the file again"
-        ) from None
+        raise FormatError(f"{label}: the zip archive is damaged or truncated ({error}); save or copy the file again") from None
     weights = WeightFile(BytesIO(stored), f"{label}: model.weights.h5")
     version = str(metadata.get("keras_version", ""))
     return Container(label, "keras", architecture, weights, "tree", "", version, "")

@@ -49,13 +49,9 @@ def masking(call: Call) -> Tensor:
     """A step counts when any of its features differs from mask_value; the others become zero."""
     x = call.x
     value = call.constant(np.float32(call.number("mask_value", 0.0)), "mask_value")
-    differs = call.add(
-        "cast", call.add("not_equal", x, value, suffix="/differs"), suffix="/differs/float", to="float32"
-    )
+    differs = call.add("cast", call.add("not_equal", x, value, suffix="/differs"), suffix="/differs/float", to="float32")
     counts = call.add("reduce_max", differs, suffix="/counts", axes=(-1,), keepdims=True)
-    y = call.add(
-        "where", call.add("cast", counts, suffix="/counts/bool", to="bool"), x, call.constant(np.float32(0), "zero")
-    )
+    y = call.add("where", call.add("cast", counts, suffix="/counts/bool", to="bool"), x, call.constant(np.float32(0), "zero"))
 
     def make() -> str:
         return call.add("cast", call.add("squeeze", counts, suffix="/flat", axes=(-1,)), suffix="/mask", to="bool")

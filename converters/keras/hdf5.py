@@ -52,18 +52,14 @@ class WeightFile:
             return None
         names = [_decoded(item) for part in parts for item in np.ravel(np.asarray(part, dtype=object))]
         if not all(isinstance(name, str) for name in names):
-            raise FormatError(
-                f"{self.label}: the attribute {attribute!r} of {path or '/'!r} holds something else than names"
-            )
+            raise FormatError(f"{self.label}: the attribute {attribute!r} of {path or '/'!r} holds something else than names")
         return names
 
     def array(self, path: str) -> np.ndarray:
-        """The numbers of a dataset. Raises FormatError when it is absent, elsewhere or larger than what the file stores."""
+        """The numbers of a dataset. Raises FormatError when it is absent, elsewhere, or claims more than is stored."""
         dataset = self._find(path)
         if dataset is None or not isinstance(dataset, _h5py().Dataset):
-            raise FormatError(
-                f"{self.label}: there is no dataset {path!r}; the file is damaged or belongs to another model"
-            )
+            raise FormatError(f"{self.label}: there is no dataset {path!r}; the file is damaged or belongs to another model")
         with self._guarded(path):
             self._check_storage(dataset, path)
             array = np.asarray(dataset[()])
@@ -73,9 +69,7 @@ class WeightFile:
 
     def _check_storage(self, dataset: Any, path: str) -> None:
         if dataset.is_virtual or dataset.external:
-            raise FormatError(
-                f"{self.label}: the numbers of {path!r} lie in another file; only data inside the file is read"
-            )
+            raise FormatError(f"{self.label}: the numbers of {path!r} lie in another file; only data inside the file is read")
         stored = dataset.id.get_storage_size()
         if dataset.nbytes > stored * (MAX_RATIO if dataset.compression else 1):
             raise FormatError(f"{self.label}: {path!r} claims {dataset.nbytes} bytes but the file stores {stored}")
@@ -90,9 +84,7 @@ class WeightFile:
             if link is None:
                 return None
             if not isinstance(link, _h5py().HardLink):
-                raise FormatError(
-                    f"{self.label}: {path!r} is a link to somewhere else, and such links are not followed"
-                )
+                raise FormatError(f"{self.label}: {path!r} is a link to somewhere else, and such links are not followed")
             with self._guarded(path):
                 node = node[part]
         return node
@@ -112,9 +104,7 @@ class WeightFile:
         except FormatError:
             raise
         except _DAMAGE as error:
-            raise FormatError(
-                f"{self.label}: HDF5 cannot read {where}: {error}; the file is damaged or truncated"
-            ) from None
+            raise FormatError(f"{self.label}: HDF5 cannot read {where}: {error}; the file is damaged or truncated") from None
 
 
 def _h5py() -> Any:

@@ -1,7 +1,7 @@
 """The inputs of a model: names, dtypes, and which axes are dynamic.
 
-The batch is always dynamic. A number of time steps that the file fixes is tried as dynamic first: most fixed lengths are
-leftovers of training, and a model that truly needs its length says so by shapes that do not fit together.
+The batch is always dynamic. A number of time steps that the file fixes is tried as dynamic first: most fixed lengths
+are leftovers of training, and a model that truly needs its length says so by shapes that do not fit together.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ Shape = tuple[int | str, ...]
 
 @dataclass(frozen=True)
 class InputSpec:
-    """One input as the file declares it; None marks an axis of any length. `sequence` says that axis 1 counts time steps."""
+    """One input as the file declares it; None marks an axis of any length. With `sequence` axis 1 counts time steps."""
 
     name: str
     shape: tuple[int | None, ...]
@@ -43,7 +43,7 @@ def input_specs(model: LayerSpec) -> list[InputSpec]:
 
 
 def candidates(specs: Sequence[InputSpec]) -> list[list[Shape]]:
-    """Shapes to try for all inputs, most dynamic first: lengths of their own, one common length, then those of the file."""
+    """Shapes to try for all inputs, most dynamic first: lengths of their own, one in common, then those of the file."""
     tried: list[list[Shape]] = []
     for loosened in (True, False):
         for common in (False, True):
@@ -80,17 +80,14 @@ def _declared(layer: LayerSpec, name: str, embedded: bool, features: int | None)
     shape = _shape_of(layer)
     if not isinstance(shape, list) or not shape or not all(_is_length(n) for n in shape):
         raise FormatError(
-            f"layer {layer.name!r} ({layer.kind}) declares no input shape (found {shape!r}); build the model "
-            "before saving it"
+            f"layer {layer.name!r} ({layer.kind}) declares no input shape (found {shape!r}); build the model before saving it"
         )
     lengths = list(shape)
     if len(lengths) >= 3 and lengths[-1] is None:
         lengths[-1] = features
     dtype = layer.config.get("input_dtype") or layer.config.get("dtype")
     dtype = dtype if isinstance(dtype, str) and dtype in DTYPES else "float32"
-    return InputSpec(
-        name, tuple(lengths), dtype, len(lengths) >= 3 or embedded or (len(lengths) == 2 and lengths[1] is None)
-    )
+    return InputSpec(name, tuple(lengths), dtype, len(lengths) >= 3 or embedded or (len(lengths) == 2 and lengths[1] is None))
 
 
 def _shape_of(layer: LayerSpec) -> Any:

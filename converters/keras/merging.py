@@ -81,17 +81,13 @@ def merged_branches(call: Call) -> Tensor:
     results: list[Tensor] = []
     for (key, branch), tensor in zip(call.spec.children.items(), call.inputs, strict=True):
         path = f"{call.path}/{key.removeprefix('layers/')}/"
-        inner = (
-            run_model(call.context, branch, [tensor], path) if branch.model else run_layer(call.child(key, [tensor]))
-        )
+        inner = run_model(call.context, branch, [tensor], path) if branch.model else run_layer(call.child(key, [tensor]))
         if inner is None:
             raise call.refuse("one of its branches cannot be converted")
         results += inner
     mode = call.config["mode"]
     if mode == "concat":
-        return Tensor(
-            call.add("concat", *[tensor.value for tensor in results], axis=call.config.get("concat_axis", -1))
-        )
+        return Tensor(call.add("concat", *[tensor.value for tensor in results], axis=call.config.get("concat_axis", -1)))
     result = results[0].value
     for tensor in results[1:]:
         result = call.add({"mul": "mul", "max": "maximum"}.get(mode, "add"), result, tensor.value)

@@ -84,18 +84,14 @@ class _Functional:
         for (_, ref), tensor in zip(self.model.inputs, inputs, strict=True):
             self.results[ref.layer, ref.node] = [tensor]
         waiting = [
-            (layer, n)
-            for layer in self.model.layers
-            for n in range(len(layer.calls))
-            if (layer.name, n) not in self.results
+            (layer, n) for layer in self.model.layers for n in range(len(layer.calls)) if (layer.name, n) not in self.results
         ]
         while waiting:
             left = [item for item in waiting if not self._advance(*item)]
             if len(left) == len(waiting):
                 names = ", ".join(sorted({layer.name for layer, _ in left})[:5])
                 raise FormatError(
-                    f"{self.context.label}: the layers {names} wait for each other or for a layer that "
-                    "is not in the model"
+                    f"{self.context.label}: the layers {names} wait for each other or for a layer that is not in the model"
                 )
             waiting = left
         return self._outputs()
@@ -108,9 +104,7 @@ class _Functional:
         except _NotReady:
             return False
         refused = any(item is None for item in self._read(call))
-        self.results[layer.name, number] = (
-            None if refused else _run(self.context, layer, Inbound(args, kwargs), self.prefix)
-        )
+        self.results[layer.name, number] = None if refused else _run(self.context, layer, Inbound(args, kwargs), self.prefix)
         return True
 
     def _read(self, call: Inbound) -> list[Any]:

@@ -49,9 +49,7 @@ def rms_normalization(call: Call) -> str:
         raise call.refuse(f"axis = {call.config.get('axis')!r}; supported is the last axis")
     scale = call.constant(call.take("scale", call.features(x)), "scale")
     mean = call.add("reduce_mean", call.add("square", x, suffix="/square"), suffix="/mean", axes=(-1,), keepdims=True)
-    shifted = call.add(
-        "add", mean, call.constant(np.float32(call.number("epsilon", 1e-6)), "epsilon"), suffix="/shifted"
-    )
+    shifted = call.add("add", mean, call.constant(np.float32(call.number("epsilon", 1e-6)), "epsilon"), suffix="/shifted")
     unit = call.add("mul", x, call.add("rsqrt", shifted, suffix="/rsqrt"), suffix="/unit")
     return call.add("mul", unit, scale)
 
@@ -84,9 +82,7 @@ def normalization(call: Call) -> str:
     axis = _axes(call, x, "axis", -1)
     size = int(np.prod([call.dim(x, a) or 0 for a in axis])) if axis else 1
     if len(axis) > 1 or any(statistic.size not in (1, size) for statistic in (mean, variance)):
-        raise call.refuse(
-            f"statistics of {mean.size} and {variance.size} numbers for axis = {call.config.get('axis')!r}"
-        )
+        raise call.refuse(f"statistics of {mean.size} and {variance.size} numbers for axis = {call.config.get('axis')!r}")
     deviation = np.maximum(np.sqrt(variance), _SMALLEST_DEVIATION)
     factor, offset = (deviation, mean) if call.flag("invert") else (1 / deviation, -mean / deviation)
     return _affine(call, x, factor, offset, axis[0] if axis else -1)

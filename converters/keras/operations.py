@@ -151,6 +151,17 @@ def transpose(call: Call) -> Tensor:
     return Tensor(call.add("transpose", x, perm=tuple(axes)))
 
 
+@layer("ops.Any", "ops.All", honours=_KEYS)
+def logical_reduction(call: Call) -> Tensor:
+    """Whether any, or every, element along the axes is true."""
+    axis = _option(call, "axis", 1)
+    axes = [] if axis is None else axis if isinstance(axis, list) else [axis]
+    op = "reduce_max" if call.spec.kind == "ops.Any" else "reduce_min"
+    numbers = call.add("cast", call.inputs[0].value, suffix="/numbers", to="float32")
+    found = call.add(op, numbers, suffix="/found", axes=tuple(axes), keepdims=bool(_option(call, "keepdims", 2)))
+    return Tensor(call.add("cast", found, to="bool"))
+
+
 @layer("ops.Matmul", "tf.linalg.matmul", honours=_KEYS)
 def matmul(call: Call) -> Tensor:
     for name in ("transpose_a", "transpose_b", "adjoint_a", "adjoint_b", "a_is_sparse", "b_is_sparse"):

@@ -16,9 +16,7 @@ def pooling(call: Call) -> Tensor:
     size = call.integer("pool_size", 2)
     op = "max_pool1d" if call.spec.kind == "MaxPooling1D" else "avg_pool1d"
     return Tensor(
-        call.add(
-            op, call.x, size=size, stride=call.integer("strides", size), padding=call.config.get("padding", "valid")
-        )
+        call.add(op, call.x, size=size, stride=call.integer("strides", size), padding=call.config.get("padding", "valid"))
     )
 
 
@@ -35,8 +33,6 @@ def global_average(call: Call) -> Tensor:
         return Tensor(call.add("reduce_mean", x, axes=(1,), keepdims=keepdims))
     column = call.add("unsqueeze", call.mask.value, suffix="/mask", axes=(2,))
     counted = call.add("cast", column, suffix="/counted", to="float32")
-    total = call.add(
-        "reduce_sum", call.add("mul", x, counted, suffix="/kept"), suffix="/sum", axes=(1,), keepdims=keepdims
-    )
+    total = call.add("reduce_sum", call.add("mul", x, counted, suffix="/kept"), suffix="/sum", axes=(1,), keepdims=keepdims)
     steps = call.add("reduce_sum", counted, suffix="/steps", axes=(1,), keepdims=keepdims)
     return Tensor(call.add("div", total, steps))

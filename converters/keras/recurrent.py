@@ -136,7 +136,7 @@ def _flat(value: Any) -> Iterator[Tensor]:
     fixed={"data_format": ("channels_last", None), "time_major": (False, None)},
 )
 def conv_lstm(call: Call) -> list[Tensor]:
-    """A convolutional LSTM over (batch, time, rows, channels), as an LSTM whose matrices are the convolutions written out."""
+    """A convolutional LSTM over (batch, time, rows, channels): an LSTM whose matrices are the convolutions written out."""
     x = call.inputs[0].value
     rows, channels = call.dim(x, 2), call.features(x)
     if rows is None:
@@ -155,23 +155,15 @@ def conv_lstm(call: Call) -> list[Tensor]:
     same = call.config.get("padding", "valid") == "same"
     reach = (size - 1) * dilation + 1
     out_rows = -(-rows // stride) if same else -(-(rows - reach + 1) // stride)
-    if (
-        out_rows < 1
-        or rows * channels * out_rows * filters * 4 > MAX_TOEPLITZ
-        or (out_rows * filters) ** 2 * 4 > MAX_TOEPLITZ
-    ):
+    if out_rows < 1 or rows * channels * out_rows * filters * 4 > MAX_TOEPLITZ or (out_rows * filters) ** 2 * 4 > MAX_TOEPLITZ:
         raise call.refuse(f"{rows} rows with {filters} filters are too many for a convolutional LSTM")
     left = max((out_rows - 1) * stride + reach - rows, 0) // 2 if same else 0
     W = _written_out(kernel, rows, out_rows, stride, dilation, left)
     R = _written_out(recurrent_kernel, out_rows, out_rows, 1, 1, (size - 1) // 2)
-    return _conv_outputs(
-        call, x, W, R, np.tile(bias.reshape(4, 1, filters), (1, out_rows, 1)).reshape(-1), (out_rows, filters)
-    )
+    return _conv_outputs(call, x, W, R, np.tile(bias.reshape(4, 1, filters), (1, out_rows, 1)).reshape(-1), (out_rows, filters))
 
 
-def _conv_outputs(
-    call: Call, x: str, W: np.ndarray, R: np.ndarray, b: np.ndarray, cell_shape: tuple[int, int]
-) -> list[Tensor]:
+def _conv_outputs(call: Call, x: str, W: np.ndarray, R: np.ndarray, b: np.ndarray, cell_shape: tuple[int, int]) -> list[Tensor]:
     activation = cell_activation(call, "activation", "tanh")
     if call.args or call.kwargs.get("initial_state") or len(call.inputs) > 1 or call.mask is not None:
         raise call.refuse("initial states and masks of a convolutional LSTM are not supported")
@@ -195,9 +187,7 @@ def _conv_outputs(
     shape = (0, 0, *cell_shape) if sequences else (0, *cell_shape)
     result = [Tensor(call.add("reshape", y if sequences else h, call.integers(*shape), suffix="/rows"))]
     if call.flag("return_state"):
-        result += [
-            Tensor(call.add("reshape", state, call.integers(0, *cell_shape), suffix="/state")) for state in (h, c)
-        ]
+        result += [Tensor(call.add("reshape", state, call.integers(0, *cell_shape), suffix="/state")) for state in (h, c)]
     return result
 
 

@@ -11,8 +11,8 @@ Handler = Callable[[Any], Any]
 class Entry:
     """A handler and what it promises.
 
-    `honours` are the configuration keys it acts on, `fixed` those of which it supports only some values, `keeps_mask` says
-    whether the mask of the first input holds for the output, `custom` that the handler answers for every key itself.
+    `honours` are the configuration keys it acts on, `fixed` those of which it supports only some values, `keeps_mask`
+    says whether the mask of the first input holds for the output, `custom` that the handler answers for every key itself.
     """
 
     handler: Handler

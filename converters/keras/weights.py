@@ -16,7 +16,7 @@ _STATISTICS = ("moving_mean", "moving_variance", "mean", "variance", "count")
 
 
 def assign_weights(model: LayerSpec, container: Container) -> None:
-    """Fill `weights` of every layer. Raises FormatError naming the layer where the file does not fit the architecture."""
+    """Fill `weights` of every layer. Raises FormatError naming the layer where file and architecture do not fit."""
     if container.layout == "tree":
         _assign_tree(model, container.weights, container.root)
     else:
@@ -58,7 +58,7 @@ def _assign_legacy(model: LayerSpec, file: WeightFile, root: str) -> None:
 
 
 def _distribute(layer: LayerSpec, arrays: list[np.ndarray], label: str) -> None:
-    """Share a flat list among a layer and all it wraps: all trained weights come first, then all frozen ones and statistics."""
+    """Share a flat list among a layer and all it wraps: first the trained weights of all, then frozen ones and statistics."""
     leaves = [leaf for leaf in layer.walk() if not leaf.children]
     if leaves == [layer]:
         layer.weights = arrays
@@ -105,9 +105,7 @@ def _kernel(config: dict[str, Any]) -> list[str]:
 _VARIABLES: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "LSTM": _gated(4),
     "GRU": _gated(3),
-    **dict.fromkeys(
-        ("SimpleRNN", "SimpleRNNCell", "CuDNNLSTM", "CuDNNGRU", "LSTMCell", "GRUCell", "ConvLSTM1D"), _recurrent
-    ),
+    **dict.fromkeys(("SimpleRNN", "SimpleRNNCell", "CuDNNLSTM", "CuDNNGRU", "LSTMCell", "GRUCell", "ConvLSTM1D"), _recurrent),
     **dict.fromkeys(("Dense", "Conv1D"), _kernel),
     "DepthwiseConv1D": _kernel,
     "SeparableConv1D": lambda config: ["depthwise_kernel", "pointwise_kernel", *_bias(config)],

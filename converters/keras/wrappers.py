@@ -12,7 +12,7 @@ _RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "CuDNNLSTM", "CuDNNGRU")
 
 @layer("Bidirectional", honours="layer backward_layer", fixed={"merge_mode": ("concat", "sum", "mul", "ave", None)})
 def bidirectional(call: Call) -> list[Tensor]:
-    """A layer over the sequence and another over the reversed one; the second's output is put back in order, then merged."""
+    """A layer over the sequence and one over its reverse; the second's output is put back in order, then merged."""
     forward, backward = _directions(call)
     sequences = forward.flag("return_sequences")
     (y, states), (y_back, states_back) = direction(forward), direction(backward)
@@ -64,7 +64,7 @@ def _merged(call: Call, forward: str, backward: str) -> list[str]:
 
 @layer("TimeDistributed", honours="layer", keeps_mask=True)
 def time_distributed(call: Call) -> str:
-    """A layer applied to every time step of (batch, time, ...) by itself: the steps are treated as more of the batch."""
+    """A layer applied to each time step of (batch, time, ...) by itself: the steps become part of the batch."""
     if "layer" not in call.spec.children:
         raise call.bad("wraps no layer")
     inner = call.child("layer", [Tensor(call.x)])
@@ -76,9 +76,7 @@ def time_distributed(call: Call) -> str:
         raise call.refuse("the axes behind time must have fixed lengths")
     steps = call.add("reshape", x, call.integers(-1, *[n for n in rest if n is not None]), suffix="/steps")
     inner.inputs = [Tensor(steps)]
-    results = (
-        run_model(call.context, inner.spec, inner.inputs, f"{inner.path}/") if inner.spec.model else run_layer(inner)
-    )
+    results = run_model(call.context, inner.spec, inner.inputs, f"{inner.path}/") if inner.spec.model else run_layer(inner)
     if results is None:
         raise call.refuse("the layer inside cannot be converted")
     y = _only(call, results)
