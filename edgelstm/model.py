@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -19,7 +19,9 @@ from edgelstm.program.plan import Program, StateLayout, plan, state_layout
 from edgelstm.session import SessionPool
 from edgelstm.stream import Stream
 from edgelstm.streaming import Streaming, analyse, step_shapes
-from edgelstm.verify import Report, verify
+
+if TYPE_CHECKING:
+    from edgelstm.verify import Report
 
 PROGRAMS_KEPT = 32  # programs of different shapes that a model remembers, the least recently used go first
 
@@ -101,8 +103,10 @@ class Model:
         """Up to `capacity` streams that come and go."""
         return Pool(self, capacity)
 
-    def verify(self) -> Report:
+    def verify(self) -> "Report":
         """Run the file's probe and compare with the outputs stored in it; a miss is not an exception."""
+        from edgelstm.verify import verify
+
         return verify(self)
 
     def footprint(self, batch: int = 1, steps: int = 1) -> Footprint:

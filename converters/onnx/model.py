@@ -9,7 +9,7 @@ import numpy as np
 
 from edgelstm.errors import DependencyError, FormatError, UnsupportedError
 
-OPSETS = (7, 26)
+OPSETS = (7, 28)
 
 
 @dataclass(frozen=True)

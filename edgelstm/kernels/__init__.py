@@ -1,10 +1,13 @@
 """The kernels: plain functions over raw pointers, written in Python and compiled for one target at a time.
 
-Every module of this package may declare kernels; the first look-up imports them all. None of them imports a compiler.
+Every module of this package may declare kernels. One whose module has the first words of its name (`lstm_general` in lstm.py,
+`gemm4` in gemm.py) is found without importing the others. None of them imports a compiler.
 """
 
 import importlib
 import pkgutil
+from collections.abc import Iterator
+from functools import cache
 
 from edgelstm.kernels.activations import ACTIVATIONS
 from edgelstm.kernels.declare import REGISTRY, KernelDecl
@@ -14,19 +17,38 @@ __all__ = ["ACTIVATIONS", "KernelDecl", "get", "names"]
 
 def get(name: str) -> KernelDecl:
     """The declaration of one kernel; KeyError names the known ones."""
-    _import_modules()
     if name not in REGISTRY:
-        raise KeyError(f"no kernel is called {name!r}; there are {', '.join(sorted(REGISTRY))}")
+        _find(name)
     return REGISTRY[name]
 
 
 def names() -> tuple[str, ...]:
     """The names of all kernels, sorted."""
-    _import_modules()
+    for module in _modules():
+        _import(module)
     return tuple(sorted(REGISTRY))
 
 
-def _import_modules() -> None:
-    for module in pkgutil.iter_modules(__path__):
-        if not module.ispkg:
-            importlib.import_module(f"{__name__}.{module.name}")
+def _find(name: str) -> None:
+    """Import the modules that may declare a kernel, the likeliest first."""
+    for candidate in _homes(name):
+        if candidate in _modules():
+            _import(candidate)
+            if name in REGISTRY:
+                return
+    if name not in names():
+        raise KeyError(f"no kernel is called {name!r}; there are {', '.join(sorted(REGISTRY))}")
+
+
+def _homes(name: str) -> Iterator[str]:
+    words = name.rstrip("0123456789").split("_")
+    return ("_".join(words[:count]) for count in range(len(words), 0, -1))
+
+
+def _import(module: str) -> None:
+    importlib.import_module(f"{__name__}.{module}")
+
+
+@cache
+def _modules() -> frozenset[str]:
+    return frozenset(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)

@@ -21,11 +21,13 @@ def gemm(v: Any, vectors: int) -> Any:
 
     def gemm(x, w, bias, y, rows, n_in, n_out, x_stride, y_stride):
         whole = rows - rows % several
-        for block in range((n_out + width - 1) // width):
+        column = 0
+        while column < n_out:
             for r in range(0, whole, several):
-                run_several(x, w, bias, y, r, block, n_in, n_out, x_stride, y_stride)
+                run_several(x, w, bias, y, r, column, n_in, n_out, x_stride, y_stride)
             for r in range(whole, rows):
-                run_one(x, w, bias, y, r, block, n_in, n_out, x_stride, y_stride)
+                run_one(x, w, bias, y, r, column, n_in, n_out, x_stride, y_stride)
+            column += width
 
     return gemm
 
@@ -34,11 +36,10 @@ def _rows(v: Any, vectors: int, rows: int) -> Any:
     """One block of columns for `rows` rows from r on."""
     load_block, store_block, zero_block, is_null = v.load_block, v.store_block, v.zero_block, v.is_null
     product = products.make(v, vectors, rows)
-    width, count = vectors * v.lanes, vectors * rows
+    count = vectors * rows
 
     @v.inline
-    def run(x, w, bias, y, r, block, n_in, n_out, x_stride, y_stride):
-        column = block * width
+    def run(x, w, bias, y, r, column, n_in, n_out, x_stride, y_stride):
         if is_null(bias):
             sums = zero_block(count)
         else:

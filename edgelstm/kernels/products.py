@@ -12,9 +12,8 @@ def make(v: Any, vectors: int, rows: int) -> Any:
 
 
 def row_block(v: Any, vectors: int) -> int:
-    """How many rows are summed at once: as many as leave room for the weights in the registers that such machines have."""
-    registers = 32 if v.lanes == 16 else 16
-    return max(2, min(4, (registers - vectors - 2) // vectors))
+    """How many rows are summed at once, a power of two that leaves room for the weights in the machine's registers."""
+    return 4 if v.lanes == 16 or vectors <= 2 else 2
 
 
 def _several_rows(v: Any, vectors: int) -> Any:

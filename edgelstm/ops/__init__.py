@@ -1,5 +1,9 @@
-"""The ops that a graph may hold, a file for each kind. Adding an op touches one file here and a handler per source framework."""
+"""The ops that a graph may hold, a file for each kind. Adding an op touches one file here and a handler per source framework.
 
+A module lists its ops in `OPS`. An op whose module has its name is loaded alone, so that small models start fast.
+"""
+
+from collections.abc import Iterable
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
@@ -14,17 +18,30 @@ __all__ = ["Attr", "Case", "Fact", "NeedsFuture", "Op", "StateSlot", "all_ops", 
 def all_ops() -> dict[str, Op]:
     """Every op by name, found in the modules of this folder."""
     found: dict[str, Op] = {}
-    for info in iter_modules(__path__):
-        for item in vars(import_module(f"{__name__}.{info.name}")).get("OPS", ()):
-            if item.name in found:
-                raise TypeError(f"two ops are called {item.name}")
-            found[item.name] = item
+    for module in _modules():
+        for op in _ops_of(module):
+            if op.name in found:
+                raise TypeError(f"two ops are called {op.name}")
+            found[op.name] = op
     return dict(sorted(found.items()))
 
 
+@cache
 def get(name: str) -> Op:
     """The op of that name. Raises FormatError when there is none."""
-    try:
-        return all_ops()[name]
-    except KeyError:
-        raise FormatError(f"unknown op {name!r}") from None
+    if name in _modules():
+        alone = next((op for op in _ops_of(name) if op.name == name), None)
+        if alone is not None:
+            return alone
+    if name not in all_ops():
+        raise FormatError(f"unknown op {name!r}")
+    return all_ops()[name]
+
+
+@cache
+def _modules() -> frozenset[str]:
+    return frozenset(info.name for info in iter_modules(__path__))
+
+
+def _ops_of(module: str) -> Iterable[Op]:
+    return vars(import_module(f"{__name__}.{module}")).get("OPS", ())

@@ -173,7 +173,7 @@ def remainder(a: np.ndarray, b: np.ndarray, fmod: bool) -> np.ndarray:
     return np.fmod(a, b) if fmod else np.mod(a, b)
 
 
-def _random(rng: np.random.Generator, spread: tuple[float, float], shape: tuple[int, ...], dtype: str) -> np.ndarray:
+def _random(rng: "np.random.Generator", spread: tuple[float, float], shape: tuple[int, ...], dtype: str) -> np.ndarray:
     values = rng.uniform(*spread, shape)
     return np.asarray(values > np.mean(spread) if dtype == "bool" else values).astype(dtype)
 
