@@ -20,8 +20,8 @@ import numpy as np
 
 MODEL = Path(__file__).parent.parent / "examples" / "forecast" / "model.keras"
 FIRST_OUTPUT = (
-    "import sys, numpy, edgelstm; s = edgelstm.load(sys.argv[1]).stream(); "
-    "print(s.step(numpy.zeros(s.model.inputs[0].shape[-1], 'float32')))"
+    "import sys, numpy, edgelstm; m = edgelstm.load(sys.argv[1]); "
+    "print(m.stream().step(numpy.zeros(m.inputs[0].shape[-1], 'float32')))"
 )
 
 

@@ -16,7 +16,7 @@ _HOMES = {
     "FormatError": "errors",
     "Graph": "graph",
     "Model": "model",
-    "Pool": "pool",
+    "Pool": "stream_pool",
     "PrecisionError": "errors",
     "Report": "verify",
     "ShapeError": "errors",
@@ -25,6 +25,7 @@ _HOMES = {
     "UnsupportedError": "errors",
     "convert": "conversion",
     "load": "model",
+    "register_layer": "layers",
 }
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "__version__",
     "convert",
     "load",
+    "register_layer",
 ]
 
 if TYPE_CHECKING:
@@ -60,8 +62,9 @@ if TYPE_CHECKING:
         UnsupportedError,
     )
     from edgelstm.graph import Graph, TensorSpec
+    from edgelstm.layers import register_layer
     from edgelstm.model import Model, load
-    from edgelstm.pool import Pool
+    from edgelstm.stream_pool import Pool
     from edgelstm.stream import Stream
     from edgelstm.verify import Report
 

@@ -5,15 +5,16 @@ axis is time or batch. An axis that an exporter baked its example in is set free
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
 
 from edgelstm import ops
-from edgelstm.builder import stand_in
 from edgelstm.errors import EdgeLSTMError
+from edgelstm.expand import expand
 from edgelstm.facts import infer
 from edgelstm.graph import Graph, Port
 from edgelstm.ops.op import Fact
+from edgelstm.stand_ins import first_fitting, stand_in
 
 Axis = tuple[int, int]  # (input number, axis)
 
@@ -22,9 +23,9 @@ def mark(graph: Graph) -> Graph:
     """The graph with the batch and time axes of its inputs and outputs named, baked-in ones set free."""
     baked_time = False
     for role in ("time", "batch"):
-        lengths = _lengths(graph)
-        found = _at_recurrent_nodes(graph, _infer(graph, lengths), role)
-        if found and not found & set(lengths.values()):
+        trial = _try(graph)
+        found = trial.at_recurrent_nodes(role)
+        if found and not found & set(trial.lengths.values()):
             freed = _set_free(graph, role)
             baked_time |= role == "time" and freed is not graph
             graph = freed
@@ -32,34 +33,49 @@ def mark(graph: Graph) -> Graph:
     return _named(graph, once_a_step)
 
 
-def _lengths(graph: Graph) -> dict[str, int]:
-    symbols = dict.fromkeys(d for port in graph.inputs for d in port.shape if isinstance(d, str))
-    return {symbol: stand_in(i) for i, symbol in enumerate(symbols)}
+@dataclass(frozen=True)
+class _Trial:
+    """A model with a length for every symbol: its nodes without branches, and what is known of every value."""
+
+    graph: Graph
+    lengths: Mapping[str, int]
+    facts: Mapping[str, Fact]
+
+    def shown(self) -> list[Fact]:
+        """Facts of the outputs."""
+        return [self.facts[port.value] for port in self.graph.outputs]
+
+    def at_recurrent_nodes(self, role: str) -> set[int]:
+        """Lengths of the time or batch axis at every recurrent node."""
+        found = set()
+        for node in self.graph.nodes:
+            sequence = ops.get(node.op).sequence_axes(node.attrs)
+            if sequence is not None:
+                time, batch = sequence
+                found.add(self.facts[node.inputs[0]].shape[time if role == "time" else batch])
+        return found
 
 
-def _infer(graph: Graph, lengths: Mapping[str, int]) -> dict[str, Fact]:
-    return infer(graph, {p.name: tuple(lengths.get(d, d) for d in p.shape) for p in graph.inputs})
+def _try(graph: Graph) -> _Trial:
+    """The model with stand-in lengths that it accepts."""
+    symbols = list(dict.fromkeys(d for port in graph.inputs for d in port.shape if isinstance(d, str)))
+    return first_fitting(lambda scale: _at(graph, {symbol: stand_in(i, scale) for i, symbol in enumerate(symbols)}))
 
 
-def _at_recurrent_nodes(graph: Graph, facts: Mapping[str, Fact], role: str) -> set[int]:
-    """Lengths of the time or batch axis at every recurrent node."""
-    found = set()
-    for node in graph.nodes:
-        sequence = ops.get(node.op).sequence_axes(node.attrs)
-        if sequence is not None:
-            time, batch = sequence
-            found.add(facts[node.inputs[0]].shape[time if role == "time" else batch])
-    return found
+def _at(graph: Graph, lengths: Mapping[str, int]) -> _Trial:
+    shapes = {p.name: tuple(lengths.get(d, d) for d in p.shape) for p in graph.inputs}
+    straight = expand(graph, shapes, loops=False)
+    return _Trial(straight, lengths, infer(straight, shapes))
 
 
 def _set_free(graph: Graph, role: str) -> Graph:
     """The graph with a fixed axis (and those of other inputs that must follow it) made dynamic, or the graph itself."""
     for axes in _candidates(graph):
-        trial = _with_symbol(graph, axes, role)
+        freed = _with_symbol(graph, axes, role)
         try:
-            lengths = _lengths(trial)
-            if lengths[role] in _at_recurrent_nodes(trial, _infer(trial, lengths), role):
-                return trial
+            trial = _try(freed)
+            if trial.lengths[role] in trial.at_recurrent_nodes(role):
+                return freed
         except EdgeLSTMError:
             continue
     return graph
@@ -84,22 +100,22 @@ def _with_symbol(graph: Graph, axes: tuple[Axis, ...], symbol: str) -> Graph:
 
 
 def _named(graph: Graph, once_a_step: bool) -> Graph:
-    lengths = _lengths(graph)
-    facts = _infer(graph, lengths)
-    symbols = {length: symbol for symbol, length in lengths.items()}
-    times = {symbols.get(n) for n in _at_recurrent_nodes(graph, facts, "time")} - {None}
-    batches = {symbols.get(n) for n in _at_recurrent_nodes(graph, facts, "batch")} - {None}
+    trial = _try(graph)
+    symbols = {length: symbol for symbol, length in trial.lengths.items()}
+    times = {symbols.get(n) for n in trial.at_recurrent_nodes("time")} - {None}
+    batches = {symbols.get(n) for n in trial.at_recurrent_nodes("batch")} - {None}
     times = set() if once_a_step else times
     batches |= {port.shape[port.batch] for port in graph.inputs if port.batch is not None}
     inputs = tuple(_with_roles(port, port.shape, times, batches) for port in graph.inputs)
-    outputs = tuple(_with_roles(port, _symbolic(port, facts, symbols), times, batches) for port in graph.outputs)
+    outputs = tuple(_with_roles(port, _symbolic(port, fact, symbols), times, batches)
+                    for port, fact in zip(graph.outputs, trial.shown(), strict=True))
     return replace(graph, inputs=inputs, outputs=outputs)
 
 
-def _symbolic(port: Port, facts: Mapping[str, Fact], symbols: Mapping[int, str]) -> tuple[int | str, ...]:
+def _symbolic(port: Port, fact: Fact, symbols: Mapping[int, str]) -> tuple[int | str, ...]:
     """The shape of an output with symbols for what depends on a dynamic axis."""
     shape = []
-    for axis, length in enumerate(facts[port.value].shape):
+    for axis, length in enumerate(fact.shape):
         derived = next((s for n, s in symbols.items() if length and length % n == 0), None)
         shape.append(symbols.get(length, length if derived is None else f"{port.name}.{axis}"))
     return tuple(shape)

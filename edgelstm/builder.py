@@ -1,15 +1,18 @@
 """How an importer writes a Graph: one call for an input, a constant, an op or an output; shapes are checked as it goes."""
 
-from collections.abc import Mapping, Sequence
+from collections import ChainMap
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from edgelstm import ops
-from edgelstm.errors import FormatError
+from edgelstm.errors import EdgeLSTMError, FormatError
 from edgelstm.facts import infer_node
 from edgelstm.graph import Graph, Node, Port
-from edgelstm.ops.op import DTYPES, Fact, check_attrs
+from edgelstm.ops.op import DTYPES, Body, Fact, check_attrs
+from edgelstm.stand_ins import SCALES, stand_in
 
 _NARROWED = {"float64": "float32", "float16": "float32", "int16": "int32", "uint16": "int32", "uint32": "int64",
              "int8": "int32", "uint64": "int64"}
@@ -22,12 +25,13 @@ class GraphBuilder:
     axes of any value; `dim` gives None for an axis that depends on a dynamic one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, scale: int = 0) -> None:
+        self._scale = scale
         self._inputs: list[Port] = []
         self._outputs: list[Port] = []
         self._nodes: list[Node] = []
         self._constants: dict[str, np.ndarray] = {}
-        self._facts: dict[str, Fact] = {}
+        self._facts: MutableMapping[str, Fact] = {}
         self._lengths: dict[str, int] = {}
         self._names: set[str] = set()
 
@@ -77,6 +81,11 @@ class GraphBuilder:
         fact = self._facts[value]
         self._outputs.append(Port(name, fact.dtype, tuple(self._symbol(value)), value))
 
+    @property
+    def lengths(self) -> Mapping[str, int]:
+        """The stand-in length of every symbol."""
+        return self._lengths
+
     def fact(self, value: str) -> Fact:
         """What is known of a value; dynamic axes have their stand-in lengths."""
         return self._facts[value]
@@ -97,6 +106,32 @@ class GraphBuilder:
         dynamic = any(np.any((array != 0) & (array % length == 0)) for length in self._lengths.values())
         return None if dynamic and array.dtype != bool else array
 
+    def is_settled(self, value: str) -> bool:
+        """Whether a known value is the same for other lengths of the dynamic axes, as far as the model accepts them."""
+        wanted, cone = {value}, []
+        for node in reversed(self._nodes):
+            if not wanted.isdisjoint(node.outputs):
+                cone.append(node)
+                wanted.update(name for name in node.inputs if name is not None)
+        return all(self._same_at(value, cone[::-1], scale) for scale in SCALES if scale != self._scale)
+
+    def _same_at(self, value: str, cone: Sequence[Node], scale: int) -> bool:
+        lengths = {symbol: stand_in(i, scale) for i, symbol in enumerate(self._lengths)}
+        facts = {port.value: replace(self._facts[port.value], shape=tuple(lengths.get(d, d) for d in port.shape))
+                 for port in self._inputs}
+        facts = ChainMap(facts, {name: self._facts[name] for name in self._constants})
+        try:
+            for node in cone:
+                facts.update(infer_node(node, facts))
+        except EdgeLSTMError:
+            return True
+        found = facts[value].value
+        return found is not None and np.array_equal(found, self._facts[value].value)
+
+    def body(self) -> "BodyBuilder":
+        """A builder for a subgraph of a control-flow node that this builder is about to write."""
+        return BodyBuilder(self)
+
     def build(self, *, states: Sequence[tuple[str, str]] = (), stateful: bool = False,
               provenance: Mapping[str, Any] | None = None, notes: Sequence[str] = ()) -> Graph:
         """The finished Graph. Raises FormatError when it is not well formed."""
@@ -109,7 +144,7 @@ class GraphBuilder:
         return [by_length.get(n, f"{value}.{axis}" if self.dim(value, axis) is None else n) for axis, n in enumerate(shape)]
 
     def _stand_in(self, symbol: str) -> int:
-        return self._lengths.setdefault(symbol, stand_in(len(self._lengths)))
+        return self._lengths.setdefault(symbol, stand_in(len(self._lengths), self._scale))
 
     def _fresh(self, name: str) -> str:
         value, n = name, 1
@@ -126,9 +161,60 @@ class GraphBuilder:
         return unique
 
 
-_PRIMES = (1009, 1013, 1019, 1021, 1031, 1033, 1039, 1049, 1051, 1061, 1063, 1069, 1087, 1091, 1093, 1097)
+class BodyBuilder(GraphBuilder):
+    """Writes the subgraph of a control-flow node.
 
+    Values of the graph around it can be used by name: they become inputs of the subgraph, `captured` lists them. Constants
+    are kept in that graph too. `given` declares an input of the subgraph itself, with what is known of it in the first
+    iteration; what depends on such an input has no constant `value`.
+    """
 
-def stand_in(number: int) -> int:
-    """A prime, different for every number, that stands in for the length of a dynamic axis."""
-    return _PRIMES[number % len(_PRIMES)]
+    def __init__(self, outer: GraphBuilder) -> None:
+        super().__init__(outer._scale)
+        self._outer = outer
+        self._facts = ChainMap({}, outer._facts)
+        self._lengths, self._names = outer._lengths, outer._names
+        self._given: list[str] = []
+        self._varying: set[str] = set()
+        self.captured: list[str] = []
+
+    def given(self, name: str, fact: Fact) -> str:
+        """Declare an input of the subgraph. Gives its value name."""
+        value = self._fresh(name)
+        self._given.append(value)
+        self._varying.add(value)
+        self._facts[value] = fact
+        return value
+
+    def constant(self, array: Any, name: str = "const") -> str:
+        return self._outer.constant(array, name)
+
+    def add_many(self, op: str, *inputs: str | None, name: str | None = None, used: int | Sequence[bool] = 0,
+                 **attrs: Any) -> tuple[str | None, ...]:
+        self._capture(inputs)
+        outputs = super().add_many(op, *inputs, name=name, used=used, **attrs)
+        if not self._varying.isdisjoint(inputs):
+            self._varying.update(out for out in outputs if out is not None)
+        return outputs
+
+    def is_settled(self, value: str) -> bool:
+        inner = value in self._facts.maps[0]
+        return not inner and self._outer.is_settled(value)
+
+    def value(self, value: str) -> np.ndarray | None:
+        return None if value in self._varying else super().value(value)
+
+    def taken(self, outputs: Sequence[str]) -> list[str]:
+        """The values from around it that the subgraph uses when it gives these outputs."""
+        self._capture(outputs)
+        return list(self.captured)
+
+    def finished(self, outputs: Sequence[str], captured: Sequence[str]) -> Body:
+        """The subgraph that gives these values; `captured` has all that it takes from around it, in the order of its inputs."""
+        return Body((*self._given, *captured), tuple(outputs), tuple(self._nodes))
+
+    def _capture(self, values: Sequence[str | None]) -> None:
+        inner = self._facts.maps[0]
+        for value in values:
+            if value is not None and value not in inner and value not in self.captured:
+                self.captured.append(value)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from edgelstm import ops
+from edgelstm import control_flow, ops
 from edgelstm.errors import EdgeLSTMError, ShapeError
 from edgelstm.graph import Graph, Node
 from edgelstm.ops.op import Fact, Op
@@ -28,6 +28,8 @@ def infer(graph: Graph, shapes: Mapping[str, Sequence[int]]) -> dict[str, Fact]:
 def infer_node(node: Node, facts: Mapping[str, Fact]) -> dict[str, Fact]:
     """Facts of the outputs of one node."""
     op = ops.get(node.op)
+    if op.controls:
+        return control_flow.infer(node, facts, infer_node)
     ins = [None if value is None else facts[value] for value in node.inputs]
     ins += [None] * (len([n for n in op.inputs if not n.endswith("*")]) - len(ins))
     try:

@@ -10,7 +10,9 @@ import numpy as np
 
 from edgelstm import ops
 from edgelstm.errors import FormatError
-from edgelstm.ops.op import DTYPES, check_attrs
+from edgelstm.ops.op import DTYPES, Body, check_attrs
+
+DEEPEST = 16  # subgraphs inside subgraphs
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Node:
     attrs: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Probe:
     """Inputs, and the outputs that an independent source gave for them, so that a file can prove itself on any device."""
 
@@ -64,7 +66,7 @@ class Probe:
     rtol: float = 1e-4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Graph:
     """A whole model. Nodes stand in an order in which they can run.
 
@@ -111,15 +113,31 @@ def _frozen(array: np.ndarray) -> np.ndarray:
     return view
 
 
-def _checked(node: Node) -> Node:
+def _checked(node: Node, depth: int = 0) -> Node:
     op = ops.get(node.op)
     try:
-        attrs = MappingProxyType(check_attrs(op, node.attrs))
+        attrs = check_attrs(op, node.attrs)
     except FormatError as error:
         raise FormatError(f"node {node.name!r}: {error}") from None
     _check_arity(node, "inputs", op.inputs)
     _check_arity(node, "outputs", op.outputs)
-    return Node(node.name, node.op, tuple(node.inputs), tuple(node.outputs), attrs)
+    for name, value in attrs.items():
+        if isinstance(value, Body):
+            attrs[name] = _checked_body(node, name, value, depth + 1)
+    return Node(node.name, node.op, tuple(node.inputs), tuple(node.outputs), MappingProxyType(attrs))
+
+
+def _checked_body(node: Node, name: str, body: Body, depth: int) -> Body:
+    where = f"the {name} of node {node.name!r} ({node.op})"
+    if depth > DEEPEST:
+        raise FormatError(f"{where} is nested {depth} deep; at most {DEEPEST} are supported")
+    _check_unique(f"input of {where}", list(body.inputs))
+    nodes = tuple(_checked(inner, depth) for inner in body.nodes)
+    known = _with_written(set(body.inputs), nodes)
+    for value in body.outputs:
+        if value not in known:
+            raise FormatError(f"{where} gives {value!r}, which nothing in it computes")
+    return Body(tuple(body.inputs), tuple(body.outputs), nodes)
 
 
 def _check_arity(node: Node, side: str, declared: tuple[str, ...]) -> None:
@@ -141,6 +159,8 @@ def _validate(graph: Graph) -> None:
     for port in (*graph.inputs, *graph.outputs):
         if port.dtype not in DTYPES:
             raise FormatError(f"{port.name!r} has the dtype {port.dtype!r}; supported are {list(DTYPES)}")
+        if port.batch is not None and port.batch == port.time:
+            raise FormatError(f"{port.name!r} has one axis for batch and time")
         for axis in (port.batch, port.time):
             if axis is not None and not 0 <= axis < len(port.shape):
                 raise FormatError(f"{port.name!r} has no axis {axis}")
@@ -151,6 +171,8 @@ def _validate(graph: Graph) -> None:
     for source, result in graph.states:
         if source not in {p.name for p in graph.inputs} or result not in {p.name for p in graph.outputs}:
             raise FormatError(f"the state pair ({source!r}, {result!r}) names no input and output of the model")
+    _check_unique("state input", [source for source, _ in graph.states])
+    _check_unique("state output", [result for _, result in graph.states])
 
 
 def _defined(graph: Graph) -> set[str]:
@@ -158,7 +180,12 @@ def _defined(graph: Graph) -> set[str]:
     for name, array in graph.constants.items():
         if str(array.dtype) not in DTYPES:
             raise FormatError(f"constant {name!r} has the dtype {array.dtype}; supported are {list(DTYPES)}")
-    for node in graph.nodes:
+    return _with_written(known, graph.nodes)
+
+
+def _with_written(known: set[str], nodes: tuple[Node, ...]) -> set[str]:
+    """The known values and those that nodes write. Raises FormatError for one that is read too early or written twice."""
+    for node in nodes:
         for value in node.inputs:
             if value is not None and value not in known:
                 raise FormatError(f"node {node.name!r} ({node.op}) reads {value!r}, which nothing before it computes")

@@ -1,31 +1,25 @@
-"""A Model: a graph, its packed weights and its programs. Immutable for its users; threads may share it."""
+"""A Model: a graph that runs. Immutable for its users; threads may share it."""
 
-import threading
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from edgelstm import native
-from edgelstm.arrays import check_shapes, complete, named_inputs
+from edgelstm.arrays import complete, named_inputs
 from edgelstm.errors import DeviceError, FormatError
 from edgelstm.graph import Graph, TensorSpec
-from edgelstm.pool import Pool
 from edgelstm.program.lowering import PackedWeights
-from edgelstm.program.plan import Program, StateLayout, plan, state_layout
-from edgelstm.session import SessionPool
+from edgelstm.program.plan import plan
+from edgelstm.programs import Programs
 from edgelstm.stream import Stream
-from edgelstm.streaming import Streaming, analyse, step_shapes
+from edgelstm.stream_pool import Pool
+from edgelstm.streaming import Streaming, step_shapes
 
 if TYPE_CHECKING:
     from edgelstm.verify import Report
-
-PROGRAMS_KEPT = 32  # programs of different shapes that a model remembers, the least recently used go first
-
-ShapeKey = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -47,11 +41,7 @@ class Model:
         if threads != 1:
             raise DeviceError(f"threads={threads!r} is not supported; a model runs on 1 thread")
         self._graph = graph
-        self._packed = PackedWeights()
-        self._sessions: OrderedDict[ShapeKey, SessionPool] = OrderedDict()
-        self._stream_programs: OrderedDict[ShapeKey, Program] = OrderedDict()
-        self._lock = threading.RLock()
-        self._streaming: Streaming | None = None
+        self._programs = Programs(graph)
 
     def __reduce__(self):
         return Model, (self._graph,)
@@ -75,14 +65,12 @@ class Model:
     @property
     def streaming(self) -> Streaming:
         """Whether the model can run one time step at a time, and if not, which node prevents it."""
-        if self._streaming is None:
-            self._streaming = analyse(self._graph)
-        return self._streaming
+        return self._programs.streaming
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Every output by name, in the model's order. State inputs that are left out are zero. Raises ShapeError."""
         arrays = complete(self._graph, inputs)
-        sessions = self._sessions_for({name: array.shape for name, array in arrays.items()})
+        sessions = self._programs.for_run({name: array.shape for name, array in arrays.items()})
         shapes = sessions.program.outputs
         outputs = [np.empty(shape, port.dtype) for shape, port in zip(shapes, self._graph.outputs, strict=True)]
         sessions.run(list(arrays.values()), outputs)
@@ -97,11 +85,11 @@ class Model:
         """An independent stream that carries the state. Raises DeviceError naming the node when the model can't stream."""
         if not self.streaming.ok:
             raise DeviceError(f"this model {self.streaming}; use predict on whole sequences")
-        return Stream(self, batch)
+        return Stream(self._programs, batch)
 
     def pool(self, capacity: int) -> Pool:
         """Up to `capacity` streams that come and go."""
-        return Pool(self, capacity)
+        return Pool(self.stream, capacity)
 
     def verify(self) -> "Report":
         """Run the file's probe and compare with the outputs stored in it; a miss is not an exception."""
@@ -112,45 +100,13 @@ class Model:
     def footprint(self, batch: int = 1, steps: int = 1) -> Footprint:
         """Exact bytes for a batch and a number of time steps."""
         shapes = step_shapes(self._graph, batch, steps)
-        states = self.stream_layout(batch) if self.streaming.ok else None
+        states = self._programs.stream_layout(batch) if self.streaming.ok else None
         packed = PackedWeights()
         program = plan(self._graph, shapes, native.host().lanes, packed, states)
-        explicit = [self._graph.input(name) for name, _ in self._graph.states]
-        state = (states.nbytes if states else 0) + sum(
-            int(np.prod(shapes[port.name])) * np.dtype(port.dtype).itemsize for port in explicit)
+        explicit = sum(int(np.prod(shapes[name], dtype=np.int64)) * np.dtype(self._graph.input(name).dtype).itemsize
+                       for name, _ in self._graph.states)
         weights = sum(array.nbytes for array in self._graph.constants.values())
-        return Footprint(weights, packed.nbytes, state, program.arena_nbytes)
-
-    def stream_layout(self, batch: int) -> StateLayout:
-        """Where the states of a stream of this batch lie."""
-        return state_layout(self._graph, step_shapes(self._graph, batch, 1), self.streaming.carriers)
-
-    def stream_program(self, shapes: Mapping[str, Sequence[int]], states: StateLayout) -> Program:
-        """The linked program of a stream for these input shapes."""
-        key = tuple(tuple(shapes[port.name]) for port in self._graph.inputs)
-        return self._remember(self._stream_programs, key, lambda: self._linked(shapes, states))
-
-    def _sessions_for(self, shapes: Mapping[str, Sequence[int]]) -> SessionPool:
-        key = tuple(tuple(shapes[port.name]) for port in self._graph.inputs)
-        return self._remember(self._sessions, key, lambda: SessionPool(self._linked(shapes, None)))
-
-    def _remember(self, kept: OrderedDict, key: ShapeKey, make: Any) -> Any:
-        with self._lock:
-            if key not in kept:
-                kept[key] = make()
-                while len(kept) > PROGRAMS_KEPT:
-                    kept.popitem(last=False)
-            kept.move_to_end(key)
-            return kept[key]
-
-    def _linked(self, shapes: Mapping[str, Sequence[int]], states: StateLayout | None) -> Program:
-        check_shapes(self._graph, shapes)
-        program = plan(self._graph, shapes, native.host().lanes, self._packed, states)
-        entries = native.link(set(program.kernels))
-        words = program.words.copy()
-        words[program.entry_words] = [entries[name] for name in program.kernels]
-        words.flags.writeable = False
-        return replace(program, words=words)
+        return Footprint(weights, packed.nbytes, explicit + (states.nbytes if states else 0), program.arena_nbytes)
 
 
 def load(source: str | PathLike | bytes | BinaryIO | Graph, device: str = "cpu", threads: int = 1) -> Model:

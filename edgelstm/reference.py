@@ -5,13 +5,16 @@ from collections.abc import Mapping
 import numpy as np
 
 from edgelstm import ops
+from edgelstm.expand import expand
 from edgelstm.facts import evaluate, infer
 from edgelstm.graph import Graph
 
 
 def run(graph: Graph, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Every output by name; float outputs are float64. `inputs` holds every input by name, in the port's dtype."""
-    facts = infer(graph, {name: np.shape(array) for name, array in inputs.items()})
+    shapes = {name: np.shape(array) for name, array in inputs.items()}
+    graph = expand(graph, shapes)
+    facts = infer(graph, shapes)
     values: dict[str, np.ndarray] = dict(graph.constants)
     for port in graph.inputs:
         array = np.asarray(inputs[port.name], port.dtype)

@@ -1,14 +1,15 @@
 """Whether a model can run one time step at a time, and if not, which node prevents it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from edgelstm import ops
-from edgelstm.builder import stand_in
 from edgelstm.errors import ShapeError
+from edgelstm.expand import expand
 from edgelstm.facts import infer_node
 from edgelstm.graph import Graph, Node
 from edgelstm.ops.op import Fact, NeedsFuture, time_axes
+from edgelstm.stand_ins import first_fitting, stand_in
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,21 @@ def analyse(graph: Graph) -> Streaming:
     fixed = [d for d in times if isinstance(d, int)]
     if fixed:
         return Streaming(False, reason=f"the model accepts exactly {min(fixed)} time steps")
-    time = stand_in(len(symbols))
-    lengths = {symbol: time if symbol in times else stand_in(i) for i, symbol in enumerate(symbols)}
-    return _ask_nodes(graph, lengths, time)
+    try:
+        return first_fitting(lambda scale: _at_scale(graph, symbols, times, scale))
+    except ShapeError as error:
+        return Streaming(False, reason=str(error))
 
 
-def _ask_nodes(graph: Graph, lengths: dict[str, int], time: int) -> Streaming:
+def _at_scale(graph: Graph, symbols: Sequence[str], times: Set[str], scale: int) -> Streaming:
+    time = stand_in(len(symbols), scale)
+    lengths = {symbol: time if symbol in times else stand_in(i, scale) for i, symbol in enumerate(symbols)}
+    shapes = {port.name: tuple(lengths.get(d, d) for d in port.shape) for port in graph.inputs}
+    return _ask_nodes(expand(graph, shapes, loops=False), lengths, time)
+
+
+def _ask_nodes(graph: Graph, lengths: Mapping[str, int], time: int) -> Streaming:
+    """The answer of every node in turn. Raises ShapeError when the model does not work for these lengths."""
     states, collapsed, carriers = dict(graph.states), set(), set()
     facts = {name: Fact(array.shape, str(array.dtype), array) for name, array in graph.constants.items()}
     for port in graph.inputs:
@@ -55,8 +65,6 @@ def _ask_nodes(graph: Graph, lengths: dict[str, int], time: int) -> Streaming:
                 carriers.add(node.name)
         except NeedsFuture as reason:
             return Streaming(False, node.name, str(reason))
-        except ShapeError as error:
-            return Streaming(False, node.name, str(error))
     return Streaming(True, carriers=frozenset(carriers))
 
 

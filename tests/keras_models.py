@@ -89,7 +89,7 @@ def functional(choices: Choices, entry: Any, first: Any) -> Any:
     """Branches that meet in a merge layer, then an end with several outputs."""
     x = first(entry)
     for _ in range(choices.draw(st.integers(0, 2))):
-        x = branches(choices, x) if choices.maybe() else sequence_layer(choices)(x)
+        x = choices.one_of((branches, nested, lambda choices, x: sequence_layer(choices)(x)))(choices, x)
     return keras.Model(entry, end(choices, x))
 
 
@@ -104,7 +104,8 @@ def encoder_decoder(choices: Choices, entry: Any, first: Any) -> Any:
     if choices.maybe():
         decoder = kind(units, return_sequences=choices.maybe(), **options)
         return keras.Model([entry, second], decoder(second, initial_state=states))
-    decoder = L.Bidirectional(kind(units, return_sequences=choices.maybe(), **options), merge_mode="concat")
+    forward = kind(units, return_sequences=choices.maybe(), **options | {"go_backwards": False})
+    decoder = L.Bidirectional(forward, merge_mode=choices.one_of(("concat", "sum")))
     return keras.Model([entry, second], decoder(second, initial_state=[*states, *states]))
 
 
@@ -119,12 +120,22 @@ def branches(choices: Choices, x: Any) -> Any:
     return merge()([left, right])
 
 
+def nested(choices: Choices, x: Any) -> Any:
+    """A model as a layer; called a second time on its own output where the shapes allow it."""
+    inner = keras.Sequential([keras.Input(batch_shape=x.shape), recurrent(choices, sequences=True), L.Dense(x.shape[-1])])
+    y = inner(x)
+    return inner(y) if choices.maybe() and not choices.stateful else y
+
+
 def end(choices: Choices, x: Any) -> list[Any]:
     """The outputs over a sequence: a recurrent layer with its states, a pooled sequence, or several of them."""
     outputs = []
     if choices.maybe():
         found = recurrent(choices, sequences=choices.maybe(), states=choices.maybe())(x)
         outputs += found if isinstance(found, (list, tuple)) else [found]
+    if choices.draw(st.integers(0, 3)) == 0:
+        directions = one_direction(choices, choices.one_of(SIZES), choices.maybe(), False, False)
+        outputs += L.Bidirectional(directions, merge_mode=None)(x)
     if choices.maybe() and not choices.stateful:
         choices.starts_valid = True
         outputs.append(choices.one_of((L.GlobalAveragePooling1D, L.GlobalMaxPooling1D))()(x))
@@ -150,10 +161,11 @@ def recurrent(choices: Choices, sequences: bool, states: bool = False, units: in
     if choices.maybe():
         return one_direction(choices, units, sequences, states, choices.maybe())
     mode = choices.one_of(("concat", "sum", "mul", "ave"))
-    forward = one_direction(choices, units, sequences, states, backwards=choices.draw(st.integers(0, 4)) == 0)
+    states = states and not choices.stateful  # Keras itself fails on both
     if choices.maybe():
-        return L.Bidirectional(forward, merge_mode=mode)
-    backward = one_direction(choices, units, sequences, states, backwards=not forward.go_backwards)
+        return L.Bidirectional(one_direction(choices, units, sequences, states, False), merge_mode=mode)
+    turned = choices.maybe()
+    forward, backward = (one_direction(choices, units, sequences, states, turned is not second) for second in (True, False))
     return L.Bidirectional(forward, backward_layer=backward, merge_mode=mode)
 
 
@@ -165,13 +177,13 @@ def one_direction(choices: Choices, units: int, sequences: bool, states: bool, b
     kinds = [choices.one_of((L.LSTMCell, L.GRUCell, L.SimpleRNNCell)) for _ in range(1 if states else choices.draw(st.integers(1, 3)))]
     sizes = [choices.one_of(SIZES) for _ in kinds[1:]] + [units]
     cells = [kind(size, **cell_options(choices, kind)) for kind, size in zip(kinds, sizes, strict=True)]
-    return L.RNN(cells if len(cells) > 1 or (choices.maybe() and not states) else cells[0], **walk)
+    return L.RNN(cells if len(cells) > 1 else cells[0], **walk)
 
 
 def walk_options(choices: Choices) -> dict[str, Any]:
-    """How a sequence is run; unrolled layers of the oracle know no zero_output_for_mask."""
-    unroll = choices.steps is not None and choices.maybe()
-    zero = choices.maybe() and not (unroll and choices.masked)
+    """How a sequence is run; unrolled layers of the oracle know no zero_output_for_mask, which Bidirectional sets."""
+    unroll = choices.steps is not None and not choices.masked and choices.maybe()
+    zero = choices.maybe()
     return {"unroll": unroll, "zero_output_for_mask": zero, "stateful": choices.stateful, "go_backwards": choices.maybe()}
 
 

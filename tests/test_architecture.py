@@ -65,13 +65,13 @@ def test_graphs_know_no_kernel():
 
 
 def test_the_session_knows_no_op():
-    for name in ("session", "stream", "pool", "model"):
+    for name in ("session", "stream", "stream_pool", "model", "programs"):
         assert not {n for n in imports(RUNTIME / f"{name}.py") if n.startswith("edgelstm.ops")}, name
 
 
 def test_the_runtime_reaches_converters_only_lazily():
     users = {path.name for path in sources(RUNTIME) if any(n.startswith("edgelstm_converters") for n in imports(path))}
-    assert users <= {"conversion.py"}
+    assert users <= {"conversion.py", "layers.py"}
     at_import = [p for p in sources(RUNTIME) if any(n.startswith("edgelstm_converters") for n in imports(p, top_level=True))]
     assert at_import == []
 

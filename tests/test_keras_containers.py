@@ -184,9 +184,9 @@ def test_truncated_file(write, kept, tmp_path):
     [
         ("model.keras", b"", "empty"),
         ("model.keras", b"\x89PNG\r\n\x1a\n" + bytes(64), "no Keras model"),
-        ("model.json", b"{not json", "not the JSON"),
+        ("model.json", b"{not json", "not JSON"),
         ("model.json", b'{"class_name": "Sequential", "config": {}}', "weights="),
-        ("model.json", b'{"a":' * 5000, "not the JSON"),
+        ("model.json", b'{"a":' * 5000, "nested too deeply"),
     ],
 )
 def test_no_model_at_all(name, content, text, tmp_path):

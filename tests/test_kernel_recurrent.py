@@ -73,7 +73,7 @@ class Case:
 def step(case, p, h, c):
     """The new h and c of all rows, straight from the equations."""
     clip = case.general.get("clip", 0.0) or np.inf
-    f, g, out = (lambda x, a=a: ACTIVATIONS[a[0]](np.clip(x, -clip, clip), a[1], a[2]) for a in (case.f, case.g, case.h))
+    f, g = (lambda x, a=a: ACTIVATIONS[a[0]](np.clip(x, -clip, clip), a[1], a[2]) for a in (case.f, case.g))
     units, R = h.shape[1], case.R.astype(np.float64)
     rb = np.zeros(R.shape[1]) if case.rb is None else case.rb.astype(np.float64)
     if case.cell == "simple_rnn":

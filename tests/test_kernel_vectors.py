@@ -20,6 +20,8 @@ KINDS = {np.dtype(np.float32): "f32*", np.dtype(np.uint8): "u8*", np.dtype(np.in
 SPECIAL = np.array([0, -0.0, 1, -1, 0.5, 1.5, 2.5, -2.5, 4e6, 9e6, -9e6, 3e38, np.inf, -np.inf, np.nan, 0.1], np.float32)
 
 _serial = itertools.count()
+llvm.initialize_native_target()
+llvm.initialize_native_asmprinter()
 _jit = llvm.create_lljit_compiler()
 
 ELEMENTWISE = {
@@ -250,10 +252,10 @@ def test_blocks(form, rows, vectors):
 PARAMETERS = {
     "leaky_relu": 1, "thresholded_relu": 1, "elu": 1, "affine": 2, "hard_sigmoid": 2, "scaled_tanh": 2,
 }  # fmt: skip
-WITHIN = {"tanh": 1e-7, "sigmoid": 1e-7, "erf": 4e-7}
+WITHIN = {"tanh": 1e-7, "sigmoid": 1e-7, "erf": 1.2e-7}
 EXACT = {
     "tanh": np.tanh, "sigmoid": lambda x: 0.5 * (1 + np.tanh(x / 2)), "erf": np.vectorize(math.erf), "exp": np.exp,
-    "log": np.log, "expm1": np.expm1,
+    "log": np.log,
 }  # fmt: skip
 
 
@@ -289,13 +291,13 @@ def all_formulas(size):
 @everywhere
 def test_formulas(form):
     """The twins agree where rounding leaves them free, NaN stays NaN, and errors are as the docstrings say."""
-    x = np.concatenate([np.linspace(-12, 12, 4048).astype(np.float32), SPECIAL, SPECIAL * 1e-3, SPECIAL * 1e3])
+    x = np.concatenate([np.linspace(-12, 12, 4048).astype(np.float32), SPECIAL, SPECIAL * 1e-3, SPECIAL[::-1] * 0.1])
     names, factory = all_formulas(x.size)
     (_, got), (_, plain) = both(factory, FORMS[form], x, np.zeros(len(names) * x.size, np.float32))
     got, plain, wide = got.reshape(-1, x.size), plain.reshape(-1, x.size), x[:4048].astype(np.float64)
     for name, y, twin in zip(names, got, plain, strict=True):
         assert np.isnan(y[np.isnan(x)]).all(), name
-        np.testing.assert_allclose(y, twin, rtol=2e-6, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(y, twin, rtol=2e-6, atol=2e-6, err_msg=name)
         if name in WITHIN:
             assert abs(y[:4048] - EXACT[name](wide)).max() <= WITHIN[name] * (1 if form != "sse" else 2), name
         elif name in EXACT:

@@ -3,6 +3,8 @@
 import io
 import multiprocessing
 import pickle
+import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import pytest
 import edgelstm
 from edgelstm import format as elstm
 from edgelstm import reference
+from edgelstm.builder import GraphBuilder
 from tests.conftest import stacked_graph
 
 
@@ -74,12 +77,79 @@ def test_models_pickle_and_run_in_other_processes(stacked, rng, start):
 
 
 def test_programs_are_bounded(stacked, rng):
-    from edgelstm.model import PROGRAMS_KEPT
+    from edgelstm.programs import PROGRAMS_KEPT
 
     model = edgelstm.load(stacked)
     for steps in range(PROGRAMS_KEPT + 8):
         model.predict(np.zeros((1, steps, 5), np.float32))
-    assert len(model._sessions) == PROGRAMS_KEPT
+    assert len(model._programs) == PROGRAMS_KEPT
+
+
+def test_shape_dependent_weights_are_not_shared_between_shapes():
+    b = GraphBuilder()
+    x = b.input("x", "float32", ("batch", 1))
+    batch = b.add("cast", b.add("slice", b.add("shape", x), b.constant([0]), b.constant([1])), to="float32")
+    b.output("y", b.add("dense", x, b.add("reshape", batch, b.constant([1, 1]))))
+    model = edgelstm.load(b.build())
+    for batch in (1, 2, 3):
+        np.testing.assert_array_equal(model.predict(np.ones((batch, 1))), np.full((batch, 1), batch))
+
+
+def test_tables_are_not_copied_for_every_shape():
+    b = GraphBuilder()
+    x = b.input("x", "int64", ("batch", "time"))
+    table = b.constant(np.ones((5000, 100), np.float32))
+    b.output("y", b.add("embedding", x, table))
+    model = edgelstm.load(b.build())
+    model.predict(np.zeros((1, 1), np.int64))
+    tracemalloc.start()
+    for steps in range(2, 12):
+        model.predict(np.zeros((1, steps), np.int64))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 20
+
+
+@pytest.mark.parametrize("change", [{"dtype": "uint8"}, {"batch": 0, "time": 0}])
+def test_ports_that_promise_another_type_are_refused(change):
+    b = GraphBuilder()
+    x = b.input("x", "float32", ("batch", 4))
+    b.output("y", b.add("tanh", x))
+    graph = b.build()
+    with pytest.raises(edgelstm.FormatError, match="'y'"):
+        edgelstm.load(replace(graph, outputs=(replace(graph.outputs[0], **change),))).predict(np.ones((2, 4)))
+
+
+def test_state_pairs_of_different_types_are_refused():
+    b = GraphBuilder()
+    x, s = b.input("x", "float32", (1, 6)), b.input("s", "float32", (1, 2))
+    b.output("y", b.add("tanh", s))
+    b.output("sn", b.add("tanh", x))
+    with pytest.raises(edgelstm.FormatError, match="'s'.*'sn'"):
+        edgelstm.load(b.build(states=[("s", "sn")])).stream()
+
+
+def test_a_child_forked_while_a_program_is_made_can_predict(stacked):
+    if "fork" not in multiprocessing.get_all_start_methods():
+        pytest.skip("this platform cannot fork a process")
+    model = edgelstm.load(stacked)
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    with model._programs._lock:
+        child = context.Process(target=_put_prediction, args=(model, answers), daemon=True)
+        child.start()
+    assert answers.get(timeout=30) == (1, 2, 3)
+    child.join()
+
+
+def _put_prediction(model, answers):
+    answers.put(model.predict(np.zeros((1, 2, 5), np.float32)).shape)
+
+
+def test_numbers_that_float32_cannot_hold_are_refused(stacked):
+    for given in (np.full((1, 2, 5), 1e300), np.ma.masked_array(np.zeros((1, 2, 5)), np.ones((1, 2, 5)))):
+        with pytest.raises(edgelstm.ShapeError):
+            edgelstm.load(stacked).predict(given)
 
 
 def test_footprint(stacked):

@@ -88,11 +88,69 @@ def test_wrong_frames_are_refused_and_change_nothing(stacked, frame):
         np.testing.assert_array_equal(array, before[name])
 
 
-@pytest.mark.parametrize("out", [np.zeros(4, "f4"), np.zeros(3, "f8"), [0.0] * 3])
-def test_wrong_out_is_refused(stacked, out):
+def read_only(array):
+    array.flags.writeable = False
+    return array
+
+
+@pytest.mark.parametrize("out", [np.zeros(4, "f4"), np.zeros(3, "f8"), [0.0] * 3, read_only(np.zeros(3, "f4"))])
+def test_wrong_out_is_refused_and_changes_nothing(stacked, out):
     stream = edgelstm.load(stacked).stream()
-    with pytest.raises((edgelstm.ShapeError)):
-        stream.step(np.zeros(5, "f4"), out=out)
+    before = stream.state
+    with pytest.raises(edgelstm.ShapeError):
+        stream.step(np.ones(5, "f4"), out=out)
+    for name, array in stream.state.items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+def test_unknown_names_and_batches_are_refused(stacked):
+    stream = edgelstm.load(stacked).stream()
+    with pytest.raises(edgelstm.ShapeError, match="typo"):
+        stream.run({"x": np.zeros((1, 2, 5), "f4"), "typo": np.zeros(3)})
+    with pytest.raises(edgelstm.ShapeError, match="batch 2"):
+        stream.run(np.zeros((2, 3, 5), "f4"))
+    for batch in (0, -1, 1.5, True, "2"):
+        with pytest.raises(edgelstm.ShapeError, match="whole number"):
+            edgelstm.load(stacked).stream(batch=batch)
+
+
+@pytest.mark.parametrize("state", [None, {}, {"lstm.h": np.zeros((1, 17))}, [1, 2]])
+def test_foreign_states_are_refused(stacked, state):
+    with pytest.raises(edgelstm.ShapeError):
+        edgelstm.load(stacked).stream().restore(state)
+
+
+def test_a_stream_in_use_refuses_reset_state_and_restore(stacked):
+    stream = edgelstm.load(stacked).stream()
+    saved = stream.state
+    with stream._lock:
+        for call in (stream.reset, lambda: stream.state, lambda: stream.restore(saved), lambda: stream.run(np.zeros((1, 2, 5)))):
+            with pytest.raises(edgelstm.DeviceError, match="another thread"):
+                call()
+
+
+def test_states_may_have_the_same_name_as_a_node_s_slot(rng):
+    net = Layers()
+    b = net.builder
+    x, s = b.input("x", "float32", ("batch", "time", 4)), b.input("lstm.h", "float32", ("batch", 3))
+    y = net.recurrent("lstm", x, 3, gates=4)
+    graph = net.graph(y=y, s=b.add("add", s, b.constant(np.float32(1))))
+    from dataclasses import replace
+
+    stream = edgelstm.load(replace(graph, states=(("lstm.h", "s"),))).stream()
+    first = stream.step(np.ones(4))
+    assert len(stream.state) == 3
+    stream.reset()
+    np.testing.assert_array_equal(stream.step(np.ones(4)), first)
+
+
+def test_a_value_that_holds_the_number_of_steps_cannot_stream(layers):
+    b = layers.builder
+    x = b.input("x", "float32", ("batch", "time", 4))
+    steps = b.add("cast", b.add("gather", b.add("shape", x), b.constant(np.int64(1))), to="float32")
+    mean = b.add("div", layers.recurrent("lstm", x, 3, gates=4), steps, name="mean")
+    with pytest.raises(edgelstm.DeviceError, match="'mean'"):
+        edgelstm.load(layers.graph(y=mean)).stream()
 
 
 def test_other_dtypes_and_lists_are_converted(stacked, rng):
@@ -200,6 +258,10 @@ def test_pool(stacked, rng):
     three = pool.open()
     np.testing.assert_array_equal(pool.step({three: x[0]})[three], model.stream().step(x[0]))
     assert three not in (one, two)
+    before = pool._open[two].state
+    with pytest.raises(edgelstm.ShapeError):
+        pool.step({two: x[0], three: x[0][:2]})
+    np.testing.assert_array_equal(pool._open[two].state["lstm.h"], before["lstm.h"])
 
 
 def test_a_last_step_spread_over_time_cannot_stream(layers):

@@ -11,6 +11,7 @@ from edgelstm_converters.keras import (  # noqa: F401  (each of them registers t
     normalization,
     operations,
     pooling,
+    rearranging,
     recurrent,
     reshaping,
     wrappers,

@@ -108,11 +108,18 @@ def _parse_layer(entry: Any, major: int, depth: int) -> LayerSpec:
 
 def _kind(entry: dict[str, Any], config: dict[str, Any]) -> str:
     name = entry["class_name"]
-    if str(entry.get("module") or "").startswith("keras.src.ops"):
+    if str(entry.get("module") or "").startswith("keras.src.ops") or _is_bare_operation(entry, config):
         return f"ops.{name}"
     if name in ("TFOpLambda", "SlicingOpLambda"):
         return f"tf.{config.get('function')}"
     return name
+
+
+def _is_bare_operation(entry: dict[str, Any], config: dict[str, Any]) -> bool:
+    """Whether an entry is an operation of Keras 3 in an HDF5 file, which names no modules: only layers can be trained."""
+    nodes = entry.get("inbound_nodes")
+    called = isinstance(nodes, list) and any(isinstance(node, dict) for node in nodes)
+    return called and "module" not in entry and "trainable" not in config and entry["class_name"] not in MODELS
 
 
 def _wrapped(spec: LayerSpec, major: int, depth: int) -> dict[str, LayerSpec]:
@@ -157,6 +164,9 @@ def _model_spec(spec: LayerSpec, major: int, depth: int) -> ModelSpec:
     if not isinstance(entries, list) or not entries:
         raise FormatError(f"the model {spec.name!r} has no layers")
     layers = [_parse_layer(entry, major, depth + 1) for entry in entries]
+    name, uses = Counter(layer.name for layer in layers).most_common(1)[0]
+    if uses > 1:
+        raise FormatError(f"{uses} layers of the model {spec.name!r} are called {name!r}; names are unique in a Keras model")
     if spec.kind == "Sequential":
         first = next((layer for layer in layers if "batch_shape" in layer.config or "batch_input_shape" in layer.config), None)
         if first is None and (shape := spec.config.get("build_input_shape")):

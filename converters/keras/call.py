@@ -124,6 +124,8 @@ class Call:
         fits = array.ndim == len(shape) and all(d in (None, n) for d, n in zip(shape, array.shape, strict=True))
         if not fits:
             raise self.bad(f"has the weight {name!r} with the shape {array.shape}; its configuration asks for {shape}")
+        if array.dtype.kind != "f" and name != "count":
+            raise self.bad(f"has the weight {name!r} as {array.dtype}; supported are floating-point weights")
         with np.errstate(over="ignore"):
             return array.astype(np.float32, copy=False)
 
@@ -182,5 +184,7 @@ def run_layer(call: Call) -> list[Tensor]:
     if call.left() and not entry.custom:
         raise call.bad(f"has {len(call.spec.weights)} weights in the file, {call.left()} more than its configuration asks for")
     mask = call.inputs[0].mask if entry.keeps_mask and call.inputs else None
+    if entry.custom and (not isinstance(results, str) or call.rank(results) != call.rank(call.inputs[0].value)):
+        mask = None
     listed = results if isinstance(results, (list, tuple)) else [results]
     return [result if isinstance(result, Tensor) else Tensor(result, mask) for result in listed]

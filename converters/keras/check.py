@@ -63,8 +63,24 @@ def _option(layer: LayerSpec, entry: Entry, key: str, value: Any) -> str:
     if key.endswith("activation"):
         in_cell = layer.kind in CELLS
         return "" if known(value, in_cell) else f"{key} = {_short(value)}; supported are {supported(in_cell)}"
-    inert = key in _INERT or key.endswith(_INERT_ENDINGS) or value is None or value is False
+    if key.endswith(_INERT_ENDINGS):
+        return _reference(key, value)
+    inert = key in _INERT or value is None or value is False
     return "" if inert or key in entry.honours else f"{key} = {_short(value)} is not supported"
+
+
+def _reference(key: str, value: Any) -> str:
+    """What is wrong with a serialized initializer, regularizer or constraint: it is never called, but it must be one.
+
+    Keras 3 names the module; a class or function of the user's own has a registered name, or "builtins" as its module.
+    """
+    module = value.get("module") if isinstance(value, dict) else None
+    if module in (None, "builtins"):
+        return ""
+    family = key.rpartition("_")[2]
+    parts = str(module).split(".")
+    own = value.get("registered_name") is not None and value.get("class_name") != "function" and "keras" not in parts
+    return "" if own or f"{family}s" in parts else f"{key} refers to {_short(value)}, which is no {family} of Keras"
 
 
 def _calls(layer: LayerSpec) -> list[str]:

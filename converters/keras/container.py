@@ -1,20 +1,23 @@
 """The containers Keras writes: .keras archives, whole-model HDF5, and JSON with a weight file; told apart by content."""
 
-import json
 import zipfile
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from edgelstm_converters.keras.hdf5 import WeightFile
 
 from edgelstm.errors import FormatError
+from edgelstm.format import strict_json
 
 MAX_CONFIG = 64 << 20
 MAX_WEIGHTS = 2 << 30
 MAX_RATIO = 200  # inflated to stored bytes; trained weights hardly compress
+MAX_JSON_DEPTH = 200
+UTF8_MARK = b"\xef\xbb\xbf"
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 ZIP_MAGIC = b"PK"
 
@@ -52,6 +55,7 @@ def _from_archive(source: Path) -> Container:
     label = source.name
     try:
         with zipfile.ZipFile(source) as archive:
+            _check_names(archive, label)
             architecture = _parsed(_member(archive, "config.json", MAX_CONFIG, label), f"{label}: config.json")
             metadata = _parsed(_member(archive, "metadata.json", MAX_CONFIG, label), f"{label}: metadata.json")
             stored = _member(archive, "model.weights.h5", MAX_WEIGHTS, label)
@@ -60,6 +64,14 @@ def _from_archive(source: Path) -> Container:
     weights = WeightFile(BytesIO(stored), f"{label}: model.weights.h5")
     version = str(metadata.get("keras_version", ""))
     return Container(label, "keras", architecture, weights, "tree", "", version, "")
+
+
+def _check_names(archive: zipfile.ZipFile, label: str) -> None:
+    """Nothing is ever unpacked to disk, but a member that would leave the folder shows that the archive was tampered with."""
+    for name in archive.namelist():
+        path = PurePosixPath(name.replace("\\", "/"))
+        if path.is_absolute() or ".." in path.parts or path.parts[:1] and path.parts[0].endswith(":"):
+            raise FormatError(f"{label}: the member {name[:80]!r} of the archive points out of its folder; do not trust this file")
 
 
 def _member(archive: zipfile.ZipFile, name: str, limit: int, label: str) -> bytes:
@@ -97,7 +109,7 @@ def _from_hdf5(source: Path) -> Container:
 def _from_json(source: Path, weights: Path | None) -> Container:
     label = source.name
     with open(source, "rb") as file:
-        opening = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+        opening = file.read(64).lstrip(UTF8_MARK + b" \t\r\n")[:1]
     if opening != b"{" or source.stat().st_size > MAX_CONFIG:
         raise FormatError(f"{label} is no Keras model: neither a .keras archive, nor HDF5, nor a JSON architecture")
     architecture = _parsed(source.read_bytes(), label)
@@ -123,10 +135,17 @@ def _from_json(source: Path, weights: Path | None) -> Container:
 
 
 def _parsed(content: bytes, label: str) -> dict[str, Any]:
-    try:
-        parsed = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{label} is not the JSON of a Keras model: {error}") from None
+    """The object of a JSON text, no deeper than any model is nested: everything behind this may recurse."""
+    parsed = strict_json.parse(content.removeprefix(UTF8_MARK), label)
     if not isinstance(parsed, dict):
         raise FormatError(f"{label} is JSON but not the description of a Keras model")
-    return parsed
+    level: list[Any] = [parsed]
+    for _ in range(MAX_JSON_DEPTH):
+        level = [item for value in level for item in _inner(value) if isinstance(item, (dict, list))]
+        if not level:
+            return parsed
+    raise FormatError(f"{label} nests objects deeper than {MAX_JSON_DEPTH}, which no Keras model does")
+
+
+def _inner(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value

@@ -42,7 +42,7 @@ def concatenate(call: Call) -> Tensor:
     result = call.add("concat", *values, axis=axis)
     masks = [tensor.mask for tensor in call.inputs]
     if axis % rank != 1 or rank < 3 or all(mask is None for mask in masks):
-        return Tensor(result, _merged_mask(call, joins=True))
+        return Tensor(result, _merged_mask(call))
     present = [mask for mask in masks if mask is not None]
     if len(present) < len(masks):
         raise call.refuse("masked and unmasked sequences one after the other are not supported")
@@ -113,8 +113,8 @@ def _contracted(call: Call, value: str, axis: int, last: bool) -> str:
     return value if in_place else call.add("transpose", value, suffix="/left" if last else "/right", perm=(0, 2, 1))
 
 
-def _merged_mask(call: Call, joins: bool = False) -> Mask | None:
-    """The mask of a combination: all of the masks hold (Keras 1 and 2), or any (Keras 3)."""
+def _merged_mask(call: Call) -> Mask | None:
+    """The mask of a combination: all of the masks hold (Keras 1 and 2), or any, and none if an input has none (Keras 3)."""
     masks: list[Mask | None] = []
     for tensor in call.inputs:
         if all(tensor.mask is not mask for mask in masks):
@@ -122,11 +122,10 @@ def _merged_mask(call: Call, joins: bool = False) -> Mask | None:
     if len(masks) == 1:
         return masks[0]
     newer = call.context.major >= 3
-    if newer and not joins:
-        raise call.refuse("inputs with different masks are not supported")
     if newer and None in masks:
         return None
-    return Mask(lambda: _combined(call, [mask.value for mask in masks if mask is not None], "or" if newer else "and"))
+    present = [mask for mask in masks if mask is not None]
+    return Mask(lambda: _combined(call, list(dict.fromkeys(mask.value for mask in present)), "or" if newer else "and"))
 
 
 def _combined(call: Call, masks: Sequence[str], op: str) -> str:

@@ -69,8 +69,6 @@ class _Functional:
         self.context, self.prefix, self.name = context, prefix, layer.name
         self.model = layer.model
         self.layers = {member.name: member for member in self.model.layers}
-        if len(self.layers) < len(self.model.layers):
-            raise FormatError(f"{context.label}: two layers of the model {layer.name!r} have the same name")
         self.results: dict[tuple[str, int], Outputs] = {}
         self.offsets = self._offsets()
 

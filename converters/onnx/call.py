@@ -60,7 +60,7 @@ class Scope:
 class Call:
     """One ONNX node while its handler runs. Attributes that the handler does not read are refused afterwards.
 
-    `inline(graph, values)` writes a subgraph in place; `parts` is how many elements of its sequence the model takes.
+    `inline(graph, values, builder)` writes a subgraph with that builder, its inputs bound to the values; `parts` is how many elements of its sequence the model takes.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Call:
         opset: int,
         scope: Scope,
         attributes: dict[str, Any],
-        inline: Callable[[Any, Sequence[Any]], list[Any]],
+        inline: Callable[[Any, Sequence[Any], GraphBuilder], list[Any]],
         parts: int | None = None,
     ):
         self.name = name

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from edgelstm_converters.onnx import registry
 from edgelstm_converters.onnx.call import BLOCKED, Blocked, Call, Refused, Scope
+from edgelstm_converters.onnx.exporters import exporter_notes
 from edgelstm_converters.onnx.model import Model, load
 from edgelstm_converters.onnx.order import sequence_lengths, sorted_nodes
 from edgelstm_converters.onnx.ports import Ports
@@ -18,21 +18,6 @@ from edgelstm.builder import GraphBuilder
 from edgelstm.errors import FormatError, ShapeError, UnsupportedError
 from edgelstm.graph import Graph
 
-_HANDLERS = (
-    "control",
-    "convolution",
-    "elementwise",
-    "matrix",
-    "movement",
-    "normalization",
-    "pooling",
-    "quantized",
-    "recurrent",
-    "reduction",
-    "resize",
-    "sequence",
-    "shape",
-)
 _LARGEST = 1 << 34  # bytes of one value whose shape is fixed
 
 
@@ -42,19 +27,21 @@ def read(source: Path, fix: Mapping[str, Any] | None = None, state: Mapping[str,
     `fix` replaces inputs by constants; `state` gives the (input, output) pairs that a stream carries, where they do not
     follow from the graph. Raises FormatError for a damaged file, UnsupportedError listing everything not implemented.
     """
-    for name in _HANDLERS:
-        import_module(f"edgelstm_converters.onnx.{name}")
+    registry.load_handlers()
     model = load(source)
-    graph = with_unified_symbols(lambda unify: Importer(model, fix or {}, unify).graph())
+    graph = with_unified_symbols(lambda unify, scale: Importer(model, fix or {}, unify, scale).graph())
     return pair_states(graph, state or {})
 
 
 class Importer:
-    """One attempt at writing the Graph of a model; `unify` maps symbols of axes onto those they turned out to equal."""
+    """One attempt at writing the Graph of a model.
 
-    def __init__(self, model: Model, fix: Mapping[str, Any], unify: Mapping[str, str | int]):
+    `unify` maps symbols of axes onto those they turned out to equal; `scale` is the size of the lengths that stand in for them.
+    """
+
+    def __init__(self, model: Model, fix: Mapping[str, Any], unify: Mapping[str, str | int], scale: int):
         self._model = model
-        self._builder = GraphBuilder()
+        self._builder = GraphBuilder(scale)
         self._ports = Ports(model, self._builder, fix, unify)
         self._problems: list[str] = []
         self._active: list[tuple[str, str]] = []
@@ -78,7 +65,7 @@ class Importer:
         self._ports.show(scope)
         version = self._model.opsets.get("", 0)
         provenance = {"framework": proto.producer_name or "onnx", "version": proto.producer_version, "opset": version}
-        return self._builder.build(provenance=provenance)
+        return self._builder.build(provenance=provenance, notes=exporter_notes(self._model))
 
     def _run(self, graph: Any, scope: Scope, opsets: Mapping[str, int]) -> None:
         for tensor in graph.initializer:
@@ -131,7 +118,7 @@ class Importer:
             opsets.get(domain, 1),
             scope,
             attributes,
-            lambda graph, values: self._inline(graph, values, scope, opsets),
+            lambda graph, values, builder: self._inline(graph, values, Scope(builder, scope), opsets),
             self._parts.get(node.output[0]),
         )
         outputs = self._handled(handler, call, where)
@@ -160,13 +147,13 @@ class Importer:
             call.complain(f"the attribute {attribute!r} is not known")
         outputs = list(result) if isinstance(result, (list, tuple)) else [result]
         for value in outputs:
-            self._check_size(value, where)
+            self._check_size(call.builder, value, where)
         return outputs
 
-    def _check_size(self, value: Any, where: str) -> None:
+    def _check_size(self, builder: GraphBuilder, value: Any, where: str) -> None:
         if not isinstance(value, str):
             return
-        lengths = [self._builder.dim(value, axis) for axis in range(self._builder.rank(value))]
+        lengths = [builder.dim(value, axis) for axis in range(builder.rank(value))]
         if None not in lengths and 4 * math.prod(lengths) > _LARGEST:
             raise FormatError(f"{where}: its result has the shape {lengths}, more than {_LARGEST >> 30} GiB")
 
@@ -187,9 +174,8 @@ class Importer:
             return [text.decode("utf-8", "replace") for text in value]
         return list(value) if isinstance(value, Sequence) else value
 
-    def _inline(self, graph: Any, values: Sequence[Any], scope: Scope, opsets: Mapping[str, int]) -> list[Any]:
+    def _inline(self, graph: Any, values: Sequence[Any], inner: Scope, opsets: Mapping[str, int]) -> list[Any]:
         """Write a subgraph in place, its inputs bound to `values`. Gives the values of its outputs."""
-        inner = Scope(self._builder, scope)
         inner.values.update(zip((port.name for port in graph.input), values, strict=True))
         self._run(graph, inner, opsets)
         return [inner.get(port.name) for port in graph.output]
@@ -199,7 +185,7 @@ class Importer:
         key = (function.domain, function.name)
         if key in self._active:
             raise FormatError(f"the function {function.domain}.{function.name} calls itself")
-        inner = Scope(self._builder)
+        inner = Scope(scope.builder)
         for name, given in zip(function.input, node.input, strict=False):
             try:
                 inner.values[name] = scope.get(given) if given else None

@@ -29,17 +29,24 @@ def batch_normalization(call: Call) -> list[str | None]:
 
 @node("LayerNormalization")
 def layer_normalization(call: Call) -> list[str | None]:
+    """The normalized values; and the mean and the inverse standard deviation where they are asked for."""
     axis, epsilon = call.attr("axis", -1), float(call.attr("epsilon", 1e-5))
     call.only("stash_type", 1, 0)
-    if any(call.used[1:]):
-        call.complain("its mean or inverse deviation is used as output; supported: the normalized values")
     call.check()
     x = call.input(0)
     rank = call.builder.rank(x)
     axes = tuple(range(normal_axis(axis, rank), rank))
     normal = call.add("layer_norm", x, None, None, axes=axes, epsilon=epsilon)
     scaled = call.add("mul", normal, call.input(1)) if call.has(1) else normal
-    return [call.add("add", scaled, call.input(2)) if call.has(2) else scaled]
+    shifted = call.add("add", scaled, call.input(2)) if call.has(2) else scaled
+    return [shifted, *(_moments(call, x, axes, epsilon) if any(call.used[1:]) else ())]
+
+
+def _moments(call: Call, x: str, axes: tuple[int, ...], epsilon: float) -> tuple[str, str]:
+    """The mean of x over `axes`, and 1 / sqrt(var + epsilon)."""
+    mean = call.add("reduce_mean", x, axes=axes, keepdims=True)
+    variance = call.add("reduce_mean", call.add("square", call.add("sub", x, mean)), axes=axes, keepdims=True)
+    return mean, call.add("rsqrt", call.add("add", variance, call.const(np.float32(epsilon), "epsilon")))
 
 
 @node("InstanceNormalization")
@@ -56,10 +63,12 @@ def instance_normalization(call: Call) -> str:
 
 @node("LpNormalization")
 def lp_normalization(call: Call) -> str:
-    """x divided by its L1 or L2 norm along an axis."""
+    """x divided by its L1 or L2 norm along an axis; 0 where the norm is 0."""
     axis, p = call.attr("axis", -1), call.only("p", 2, 1)
     call.check()
-    x = call.input(0)
+    x, zero = call.input(0), call.const(np.float32(0), "zero")
     if p == 2:
-        return call.add("div", x, call.add("reduce_l2", x, axes=(axis,), keepdims=True))
-    return call.add("div", x, call.add("reduce_sum", call.add("abs", x), axes=(axis,), keepdims=True))
+        norm = call.add("reduce_l2", x, axes=(axis,), keepdims=True)
+    else:
+        norm = call.add("reduce_sum", call.add("abs", x), axes=(axis,), keepdims=True)
+    return call.add("where", call.add("equal", norm, zero), zero, call.add("div", x, norm))

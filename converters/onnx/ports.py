@@ -8,7 +8,7 @@ from edgelstm_converters.onnx.call import Blocked, Call, Scope
 from edgelstm_converters.onnx.model import Model
 from edgelstm_converters.onnx.symbols import Axis
 
-from edgelstm.builder import GraphBuilder, stand_in
+from edgelstm.builder import GraphBuilder
 from edgelstm.errors import FormatError, ShapeError, UnsupportedError
 
 _DTYPES = {
@@ -23,6 +23,7 @@ _DTYPES = {
     "UINT8": "uint8",
     "UINT16": "int32",
     "UINT32": "int64",
+    "UINT64": "int64",
     "BOOL": "bool",
 }
 
@@ -35,7 +36,6 @@ class Ports:
         self._builder = builder
         self._fix = dict(fix)
         self._unify = unify
-        self._symbols: list[str] = []
 
     def declare(self, scope: Scope) -> None:
         """Declare every input that is not an initializer. Raises UnsupportedError for inputs that are no tensors."""
@@ -54,27 +54,32 @@ class Ports:
             scope.values[port.name] = self._declared(port)
 
     def show(self, scope: Scope) -> None:
-        """Declare every output. Raises FormatError for an output that nothing computes."""
+        """Declare every output. Raises FormatError for an output that nothing computes, UnsupportedError for a sequence."""
         for port in self._model.proto.graph.output:
             if port.name not in scope:
                 raise FormatError(f"{self._model.source}: nothing computes the output {port.name!r}")
+            if isinstance(scope.get(port.name), list):
+                raise UnsupportedError(
+                    f"{self._model.source} has outputs that are not supported:",
+                    [f"output {port.name!r} is a sequence; supported: tensors"],
+                )
             self._builder.output(port.name, scope.use(port.name))
 
     def symbols_of(self, call: Call) -> list[list[Axis]]:
         """For each input of a node, the symbol or the fixed length of every axis; for constant lists, their numbers."""
-        by_length = {stand_in(i): symbol for i, symbol in enumerate(self._symbols)}
+        by_length = {length: symbol for symbol, length in self._builder.lengths.items()}
         found: list[list[Axis]] = [[call.parts]] if call.parts else []
         for i in range(call.n_inputs):
             try:
                 value = call.raw(i) if call.has(i) else None
             except Blocked:
                 continue
-            numbers = self._builder.value(value) if isinstance(value, str) else None
+            numbers = call.builder.value(value) if isinstance(value, str) else None
             if numbers is not None and numbers.dtype.kind == "i" and numbers.ndim == 1:
                 found.append([int(n) if n > 0 else None for n in numbers])
             elif isinstance(value, str):
-                shape = self._builder.fact(value).shape
-                found.append([by_length.get(n, self._builder.dim(value, axis)) for axis, n in enumerate(shape)])
+                shape = call.builder.fact(value).shape
+                found.append([by_length.get(n, call.builder.dim(value, axis)) for axis, n in enumerate(shape)])
         return found
 
     def _problems(self, port: Any) -> list[str]:
@@ -104,9 +109,7 @@ class Ports:
         shape = [self._axis(port.name, i, dim) for i, dim in enumerate(tensor.shape.dim)]
         if port.name in self._fix:
             return self._builder.constant(_fixed(port.name, self._fix[port.name], dtype, shape), port.name)
-        value = self._builder.input(port.name, dtype, shape)
-        self._symbols += [d for d in dict.fromkeys(shape) if isinstance(d, str) and d not in self._symbols]
-        return value
+        return self._builder.input(port.name, dtype, shape)
 
     def _axis(self, name: str, i: int, dim: Any) -> int | str:
         if dim.HasField("dim_value") and dim.dim_value > 0:

@@ -6,7 +6,7 @@ from edgelstm_converters.onnx.registry import node
 
 from edgelstm.ops.op import normal_axis
 
-_RANGES = {np.dtype(np.uint8): (0, 255), np.dtype(np.int8): (-128, 127)}
+_RANGES = {name: np.iinfo(name) for name in ("uint8", "int8", "uint16", "int16")}
 
 
 @node("DequantizeLinear")
@@ -16,10 +16,10 @@ def dequantize(call: Call) -> object:
     value = call.raw(0)
     rank = value.ndim if isinstance(value, np.ndarray) else call.builder.rank(value)
     scale, zero = _scale(call, rank, axis)
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray) and isinstance(scale, np.ndarray):
         return ((value.astype(np.float64) - zero) * scale).astype(np.float32)
-    x = call.add("cast", value, to="float32")
-    return call.add("mul", call.add("sub", x, call.const(zero, "zero")), call.const(scale, "scale"))
+    x = call.add("cast", call.input(0), to="float32")
+    return call.add("mul", call.add("sub", x, _value(call, zero, "zero")), _value(call, scale, "scale"))
 
 
 @node("QuantizeLinear")
@@ -29,13 +29,11 @@ def quantize(call: Call) -> str:
     call.attr("saturate", 1)
     x = call.input(0)
     scale, zero = _scale(call, call.builder.rank(x), axis)
-    dtype = call.array(2, "zero point").dtype if call.has(2) else np.dtype(np.uint8)
-    if dtype not in _RANGES:
-        call.refuse(f"it quantizes to {dtype}; supported: int8 and uint8")
-    low, high = _RANGES[dtype]
-    rounded = call.add("round", call.add("div", x, call.const(scale, "scale")))
-    shifted = call.add("clip", call.add("add", rounded, call.const(zero, "zero")), min=float(low), max=float(high))
-    return call.add("cast", shifted, to="uint8" if dtype == np.uint8 else "int32")
+    dtype = _target(call)
+    low, high = float(_RANGES[dtype].min), float(_RANGES[dtype].max)
+    rounded = call.add("round", call.add("div", x, _value(call, scale, "scale")))
+    shifted = call.add("clip", call.add("add", rounded, _value(call, zero, "zero")), min=low, max=high)
+    return call.add("cast", shifted, to="uint8" if dtype == "uint8" else "int32")
 
 
 @node("DynamicQuantizeLinear")
@@ -83,10 +81,18 @@ def _options(call: Call) -> int:
     return axis
 
 
-def _scale(call: Call, rank: int, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """Scale and zero point as float arrays that broadcast against a value of that rank."""
-    scale = call.array(1, "scale").astype(np.float64)
-    zero = call.array(2, "zero point").astype(np.float64) if call.has(2) else np.zeros_like(scale)
+def _scale(call: Call, rank: int, axis: int) -> tuple[np.ndarray | str, np.ndarray | str]:
+    """Scale and zero point as float arrays that broadcast against a value of that rank.
+
+    A scale or zero point that is computed is one number, and comes as a value.
+    """
+    parts = [call.constant(i) if call.has(i) else np.zeros(1) for i in (1, 2)]
+    if any(part is None for part in parts):
+        if any(call.fact(i).rank for i in (1, 2) if call.has(i)):
+            call.refuse("its scale or zero point for each channel is computed; supported: one number, or constants")
+        return call.input(1), call.add("cast", call.input(2), to="float32") if call.has(2) else np.zeros(())
+    scale = parts[0].astype(np.float64)
+    zero = parts[1].astype(np.float64) if call.has(2) else np.zeros_like(scale)
     if scale.size == 1:
         return scale.reshape(()), zero.reshape(())
     if scale.ndim != 1:
@@ -94,3 +100,16 @@ def _scale(call: Call, rank: int, axis: int) -> tuple[np.ndarray, np.ndarray]:
     shape = [1] * rank
     shape[normal_axis(axis, rank)] = -1
     return scale.reshape(shape), zero.reshape(shape)
+
+
+def _value(call: Call, part: np.ndarray | str, role: str) -> str:
+    return part if isinstance(part, str) else call.const(part, role)
+
+
+def _target(call: Call) -> str:
+    """The integer dtype that a node quantizes to: that of its zero point."""
+    zero = call.raw(2) if call.has(2) else np.zeros((), np.uint8)
+    dtype = str(zero.dtype if isinstance(zero, np.ndarray) else call.builder.fact(zero).dtype)
+    if dtype not in _RANGES:
+        call.refuse(f"it quantizes to {dtype}; supported: {', '.join(_RANGES)}")
+    return dtype

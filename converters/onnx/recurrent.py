@@ -40,6 +40,7 @@ def lstm(call: Call) -> list[str | None]:
     functions = cell_activations(call, ("Sigmoid", "Tanh", "Tanh"), len(reverse))
     input_forget = bool(call.only("input_forget", 0, 1))
     common = _common(call, reverse, 4)
+    _refuse_projection(call, common)
     h0, c0 = _states(call, 5, common), _states(call, 6, common)
     peepholes = _peepholes(call, common)
     found = []
@@ -154,6 +155,16 @@ def _common(call: Call, reverse: tuple[bool, ...], gates: int) -> Common:
     if call.has(4):
         mask = call.add("sequence_mask", call.input(4), x, time_axis=1 if layout == "btf" else 0)
     return Common(x, weights, reverse, layout, mask, clip)
+
+
+def _refuse_projection(call: Call, common: Common) -> None:
+    """An LSTM with proj_size has a smaller h than c. ONNX cannot express it, and PyTorch's exporter writes it all the same."""
+    shape = call.fact(6).shape if call.has(6) else ()
+    if shape and shape[-1] > common.weights.units:
+        call.refuse(
+            f"its cell state has {shape[-1]} units and its recurrent weights are for {common.weights.units}, as PyTorch writes "
+            "an LSTM with proj_size; ONNX has no such node. Export the model without proj_size"
+        )
 
 
 def _weight(call: Call, array: np.ndarray, order: Sequence[int], role: str) -> str:

@@ -65,11 +65,17 @@ def softmax_13(call: Call) -> str:
 
 @node("ArgMax", "ArgMin")
 def arg_max(call: Call) -> str:
+    """The first of equal elements, or with `select_last_index` the last: the first of x turned around."""
     axis, keepdims = call.attr("axis", 0), bool(call.attr("keepdims", 1))
-    call.only("select_last_index", 0)
+    last = bool(call.only("select_last_index", 0, 1))
     call.check()
-    x = call.input(0)
-    return call.add("arg_max", x if call.op_type == "ArgMax" else call.add("neg", x), axis=axis, keepdims=keepdims)
+    x = call.input(0) if call.op_type == "ArgMax" else call.add("neg", call.input(0))
+    if not last:
+        return call.add("arg_max", x, axis=axis, keepdims=keepdims)
+    axis = normal_axis(axis, call.builder.rank(x))
+    from_end = call.add("arg_max", call.add("flip", x, axes=(axis,)), axis=axis, keepdims=keepdims)
+    end = call.add("sub", call.add("shape", x, start=axis, end=axis + 1), call.const(np.array([1]), "one"))
+    return call.add("sub", call.add("squeeze", end, axes=(0,)), from_end)
 
 
 @node("CumSum")

@@ -1,10 +1,27 @@
 """Which function reads which ONNX node: handlers register themselves with `@node(...)`."""
 
 from collections.abc import Callable
+from functools import cache
+from importlib import import_module
 from typing import Any
 
 Handler = Callable[[Any], Any]
 
+_MODULES = (
+    "control",
+    "convolution",
+    "elementwise",
+    "matrix",
+    "movement",
+    "normalization",
+    "pooling",
+    "quantized",
+    "recurrent",
+    "reduction",
+    "resize",
+    "sequence",
+    "shape",
+)
 _HANDLERS: dict[tuple[str, str], list[tuple[int, Handler]]] = {}
 
 
@@ -22,6 +39,13 @@ def node(*op_types: str, since: int = 1, domain: str = "") -> Callable[[Handler]
         return handler
 
     return register
+
+
+@cache
+def load_handlers() -> None:
+    """Import the modules that register handlers."""
+    for name in _MODULES:
+        import_module(f"edgelstm_converters.onnx.{name}")
 
 
 def find(domain: str, op_type: str, opset: int) -> Handler | None:

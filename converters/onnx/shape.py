@@ -56,12 +56,11 @@ def arange(call: Call) -> str:
 
 @node("OneHot")
 def one_hot(call: Call) -> str:
-    """Negative indices count from the end, as ONNX has it."""
+    """A negative index counts from the end; one out of range gives `off` everywhere."""
     axis = call.attr("axis", -1)
     depth = int(call.array(1, "depth").ravel()[0])
     off, on = call.array(2, "values").ravel()
     indices = call.input(0)
-    wrapped = call.add("mod", indices, call.const(np.asarray(depth, call.builder.fact(indices).dtype), "depth"))
-    out = call.add("one_hot", wrapped, depth=depth, axis=axis, on=float(on), off=float(off))
+    out = call.add("one_hot", indices, depth=depth, axis=axis, on=float(on), off=float(off))
     dtype = call.fact(2).dtype
     return out if call.builder.fact(out).dtype == dtype else call.add("cast", out, to=dtype)

@@ -1,10 +1,12 @@
 """Finds out which differently named dynamic axes of a model have the same length: those that meet in one op."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 
 from edgelstm.errors import EdgeLSTMError, FormatError, UnsupportedError
 from edgelstm.graph import Graph
+from edgelstm.stand_ins import SCALES
 
 Axis = str | int | None
 _ATTEMPTS = 64
@@ -32,11 +34,22 @@ class Mismatch(FormatError):
         )
 
 
-def with_unified_symbols(attempt: Callable[[Mapping[str, str | int]], Graph]) -> Graph:
+def with_unified_symbols(attempt: Callable[[Mapping[str, str | int], int], Graph]) -> Graph:
     """The Graph that `attempt` gives once axes that must be equal share a symbol.
 
-    `attempt` gets a mapping of symbols onto other symbols or lengths, and raises Mismatch where two lengths do not fit.
+    `attempt` gets a mapping of symbols onto other symbols or lengths, and a scale for the lengths that stand in for symbols. It
+    raises Mismatch where two lengths do not fit; then other scales are tried, as a model may accept lengths of one size only.
     """
+    failure: Mismatch | None = None
+    for scale in SCALES:
+        try:
+            return _unified(partial(attempt, scale=scale))
+        except Mismatch as mismatch:
+            failure = failure or mismatch
+    raise failure.final() from None
+
+
+def _unified(attempt: Callable[[Mapping[str, str | int]], Graph]) -> Graph:
     unify: dict[str, str | int] = {}
     for _ in range(_ATTEMPTS):
         try:
@@ -46,7 +59,7 @@ def with_unified_symbols(attempt: Callable[[Mapping[str, str | int]], Graph]) ->
             if isinstance(found, Graph):
                 return found
             if found is None:
-                raise mismatch.final() from None
+                raise
             unify = found
     raise FormatError("the dynamic axes of the inputs do not fit together")
 

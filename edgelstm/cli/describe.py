@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 
 from edgelstm import ops
-from edgelstm.builder import stand_in
 from edgelstm.errors import EdgeLSTMError
 from edgelstm.facts import infer
 from edgelstm.graph import Graph, Node, Port
 from edgelstm.model import Model
 from edgelstm.ops.op import Fact
+from edgelstm.stand_ins import first_fitting, stand_in
 
 SEQUENCE_STEPS = 100  # the number of time steps for which the memory of a whole sequence is shown
 
@@ -54,15 +54,20 @@ def _port(port: Port, names: Mapping[str, str]) -> dict[str, Any]:
     return {"name": port.name, "dtype": port.dtype, "shape": shape, "batch": port.batch, "time": port.time}
 
 
+def _facts_at(graph: Graph, symbols: list[str], scale: int) -> tuple[dict[str, int], dict[str, Fact]]:
+    """Stand-in lengths of the dynamic axes, and what is known of every value with them."""
+    lengths = {symbol: stand_in(i, scale) for i, symbol in enumerate(symbols)}
+    return lengths, infer(graph, {p.name: tuple(lengths.get(d, d) for d in p.shape) for p in graph.inputs})
+
+
 def _layers(graph: Graph, names: Mapping[str, str]) -> list[dict[str, Any]]:
     """A line for every node that has parameters or carries a state."""
     symbols = list(dict.fromkeys(d for port in graph.inputs for d in port.shape if isinstance(d, str)))
-    lengths = {symbol: stand_in(i) for i, symbol in enumerate(symbols)}
-    shown = {length: names[symbol] for symbol, length in lengths.items()}
     try:
-        facts = infer(graph, {p.name: tuple(lengths.get(d, d) for d in p.shape) for p in graph.inputs})
+        lengths, facts = first_fitting(lambda scale: _facts_at(graph, symbols, scale))
     except EdgeLSTMError:
-        facts = {}
+        lengths, facts = {}, {}
+    shown = {length: names[symbol] for symbol, length in lengths.items()}
     lines = []
     for node in graph.nodes:
         sizes = [graph.constants[name].size for name in node.inputs if _is_parameter(graph, name)]

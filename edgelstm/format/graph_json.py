@@ -21,8 +21,9 @@ from edgelstm.format.strict_json import (
     positive_number,
     text,
 )
-from edgelstm.graph import Graph, Node, Port, Probe
+from edgelstm.graph import DEEPEST, Graph, Node, Port, Probe
 from edgelstm.ops.activations import resolve
+from edgelstm.ops.op import Body
 
 _CONSTANT = "constant/"
 _NOT_FINITE = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
@@ -89,12 +90,20 @@ def _attr_json(value: Any) -> Any:
         return [_attr_json(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return {"float": str(value)}
+    if isinstance(value, Body):
+        nodes = [_node_json(node) for node in value.nodes]
+        return {"graph": {"inputs": list(value.inputs), "outputs": list(value.outputs), "nodes": nodes}}
     return value
 
 
-def _attr(value: Any, where: str) -> Any:
+def _attr(value: Any, where: str, depth: int) -> Any:
     if isinstance(value, list):
         return tuple(_scalar(item, where) for item in value)
+    if isinstance(value, dict) and "graph" in value:
+        if depth >= DEEPEST:
+            raise FormatError(f"{where} is nested deeper than {DEEPEST} subgraphs")
+        found = _BODY(fields(graph=mapping)(value, where)["graph"], where)
+        return Body(found["inputs"], found["outputs"], tuple(_node(node, depth + 1) for node in found["nodes"]))
     return _scalar(value, where)
 
 
@@ -109,12 +118,12 @@ def _scalar(value: Any, where: str) -> Any:
     return value
 
 
-def _node(found: dict[str, Any]) -> Node:
+def _node(found: dict[str, Any], depth: int = 0) -> Node:
     where = f"node {found['name']!r}"
     op = ops.get(found["op"])
     if found["version"] != op.version:
         raise FormatError(f"{where} is version {found['version']} of the op {op.name!r}; this EdgeLSTM knows {op.version}")
-    attrs = {name: _attr(value, f"attribute {name!r} of {where}") for name, value in found["attrs"].items()}
+    attrs = {name: _attr(value, f"attribute {name!r} of {where}", depth) for name, value in found["attrs"].items()}
     for name, value in attrs.items():
         if name in op.attrs and op.attrs[name].kind == "activation" and isinstance(value, str | tuple):
             _check_activation(value, where)
@@ -172,6 +181,7 @@ def _pair(value: Any, where: str) -> tuple[str, str]:
 _PORT = fields(name=text, dtype=text, shape=listed(_dim), value=text, batch=optional(natural), time=optional(natural))
 _NODE = fields(name=text, op=text, version=natural, inputs=listed(optional(text)), outputs=listed(optional(text)),
                attrs=mapping)
+_BODY = fields(inputs=listed(text), outputs=listed(text), nodes=listed(_NODE))
 _PROBE = fields(inputs=listed(text), outputs=listed(text), source=text, atol=positive_number, rtol=positive_number)
 _GRAPH = fields(inputs=listed(_PORT), outputs=listed(_PORT), nodes=listed(_NODE), states=listed(_pair), stateful=boolean,
                 notes=listed(text), provenance=mapping, probes=listed(_PROBE))

@@ -1,5 +1,6 @@
 """The activations of recurrent cells, chosen by number where a kernel is told which to apply."""
 
+import functools
 from typing import Any, NamedTuple
 
 from edgelstm.kernels import activations, formulas
@@ -18,6 +19,7 @@ def parameters(*roles: str) -> str:
     return " ".join(f"{role}_code:int {role}_alpha:f32 {role}_beta:f32" for role in roles)
 
 
+@functools.cache
 def make(v: Any) -> Any:
     """`activate(x, activation, clip)`: x held within [-clip, clip] unless clip is 0, then the activation of it."""
     chosen, least, most = v.outline(_chosen(v)), v.min, v.max

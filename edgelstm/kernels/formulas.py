@@ -4,42 +4,21 @@ They call no library. NaN in gives NaN out, infinities saturate. Errors are abso
 A clamp is written max(low, min(high, x)): of two arguments min and max give the second where either is NaN.
 """
 
+import functools
 from types import SimpleNamespace
 from typing import Any
 
 
+@functools.cache
 def make(v: Any) -> SimpleNamespace:
     """The formulas for one vector set, as functions of vectors that kernels can call; see ACTIVATIONS for meanings.
 
     The ones that take parameters: hard_sigmoid(x, alpha, beta), elu(x, alpha), leaky_relu(x, alpha),
     thresholded_relu(x, alpha), scaled_tanh(x, alpha, beta), affine(x, alpha, beta).
     """
-    found = _exponential(v) | _logarithm(v) | _saturating(v) | _rational(v) | _piecewise(v)
+    found = _exponential(v) | _logarithm(v) | _saturating(v) | _piecewise(v)
     found |= _smooth(v, SimpleNamespace(**found)) | _gated(v, SimpleNamespace(**found))
     return SimpleNamespace(**found)
-
-
-def _rational(v: Any) -> dict[str, Any]:
-    fma, least, most = v.fma, v.min, v.max
-
-    @v.inline
-    def erf(x):
-        """Within 3e-7: a rational function of degree 13 over 8."""
-        x = most(-4.0, least(4.0, x))
-        s = x * x
-        p = fma(s, -2.72614225801306e-10, 2.77068142495902e-08)
-        p = fma(s, p, -2.10102402082508e-06)
-        p = fma(s, p, -5.69250639462346e-05)
-        p = fma(s, p, -7.34990630326855e-04)
-        p = fma(s, p, -2.95459980854025e-03)
-        p = fma(s, p, -1.60960333262415e-02)
-        q = fma(s, -1.45660718464996e-05, -2.13374055278905e-04)
-        q = fma(s, q, -1.68282697438203e-03)
-        q = fma(s, q, -7.37332916720468e-03)
-        q = fma(s, q, -1.42647390514189e-02)
-        return x * p / q
-
-    return {"erf": erf}
 
 
 def _exponential(v: Any) -> dict[str, Any]:
@@ -65,9 +44,9 @@ def _exponential(v: Any) -> dict[str, Any]:
 
 
 def _saturating(v: Any) -> dict[str, Any]:
-    """The two that every cell needs, from 2 ** f on [-1/2, 1/2] as a polynomial and a scale."""
+    """The ones that need exp only where it is small, from 2 ** f on [-1/2, 1/2] as a polynomial and a scale."""
     fma, least, most, round_small, pow2 = v.fma, v.min, v.max, v.round_small, v.pow2
-    absolute, copysign = v.absolute, v.copysign
+    absolute, copysign, select, less = v.absolute, v.copysign, v.select, v.less
 
     @v.inline
     def power(x):
@@ -99,7 +78,32 @@ def _saturating(v: Any) -> dict[str, Any]:
         scale, p = power(most(-80.0, least(80.0, -x)))
         return 1.0 / (fma(scale, p, scale) + 1.0)
 
-    return {"expm1": expm1, "tanh": tanh, "sigmoid": sigmoid}
+    @v.inline
+    def erf(x):
+        """Within 1.2e-7: a polynomial near 0, 1 - exp(polynomial) beyond."""
+        s, t = x * x, least(4.2, absolute(x))
+        p = fma(s, -5.96761703e-4, 4.99119423e-3)
+        p = fma(p, s, -2.67681349e-2)
+        p = fma(p, s, 1.12819925e-1)
+        p = fma(p, s, -3.76125336e-1)
+        p = fma(p, s, 1.28379166e-1)
+        q = fma(t, -1.72853470e-5, 3.83197126e-4)
+        q = fma(q, t * t, fma(t, -3.88396438e-3, 2.42546219e-2))
+        q = fma(q, t, -1.06777877e-1)
+        q = fma(q, t, -6.34846687e-1)
+        q = fma(q, t, -1.28717512e-1)
+        q = fma(q, t, -t)
+        return select(less(t, 0.927734375), fma(p, x, x), copysign(-expm1(q), x))
+
+    @v.inline
+    def elu(x, alpha):
+        return select(less(0.0, x), x, expm1(most(-80.0, least(0.0, x))) * alpha)
+
+    @v.inline
+    def selu(x):
+        return select(less(0.0, x), x, expm1(most(-80.0, least(0.0, x))) * 1.67326324) * 1.05070098
+
+    return {"tanh": tanh, "sigmoid": sigmoid, "erf": erf, "elu": elu, "selu": selu}
 
 
 def _logarithm(v: Any) -> dict[str, Any]:
@@ -180,8 +184,8 @@ def _piecewise(v: Any) -> dict[str, Any]:
 
 
 def _smooth(v: Any, basic: SimpleNamespace) -> dict[str, Any]:
-    exp, expm1, log, tanh = basic.exp, basic.expm1, basic.log, basic.tanh
-    least, most, select, less, absolute = v.min, v.max, v.select, v.less, v.absolute
+    exp, log, tanh = basic.exp, basic.log, basic.tanh
+    most, absolute = v.max, v.absolute
 
     @v.inline
     def softplus(x):
@@ -192,20 +196,10 @@ def _smooth(v: Any, basic: SimpleNamespace) -> dict[str, Any]:
         return -softplus(-x)
 
     @v.inline
-    def elu(x, alpha):
-        return select(less(0.0, x), x, expm1(most(-80.0, least(0.0, x))) * alpha)
-
-    @v.inline
-    def selu(x):
-        return select(less(0.0, x), x, expm1(most(-80.0, least(0.0, x))) * 1.67326324) * 1.05070098
-
-    @v.inline
     def scaled_tanh(x, alpha, beta):
         return tanh(x * beta) * alpha
 
-    return {
-        "softplus": softplus, "log_sigmoid": log_sigmoid, "elu": elu, "selu": selu, "scaled_tanh": scaled_tanh,
-    }  # fmt: skip
+    return {"softplus": softplus, "log_sigmoid": log_sigmoid, "scaled_tanh": scaled_tanh}
 
 
 def _gated(v: Any, basic: SimpleNamespace) -> dict[str, Any]:

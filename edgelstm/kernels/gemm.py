@@ -40,10 +40,7 @@ def _rows(v: Any, vectors: int, rows: int) -> Any:
 
     @v.inline
     def run(x, w, bias, y, r, column, n_in, n_out, x_stride, y_stride):
-        if is_null(bias):
-            sums = zero_block(count)
-        else:
-            sums = load_block(bias, column, 0, rows, vectors)
+        sums = zero_block(count) if is_null(bias) else load_block(bias, column, 0, rows, vectors)
         sums = product(sums, x, r * x_stride, x_stride, w, column * n_in, n_in)
         store_block(y, r * y_stride + column, y_stride, n_out - column, sums, vectors)
 

@@ -1,8 +1,10 @@
 """Rows times panels, the inner product that every other kernel is built on."""
 
+import functools
 from typing import Any
 
 
+@functools.cache
 def make(v: Any, vectors: int, rows: int) -> Any:
     """`product(block, x, i, stride, w, j, n_in)`: the block of `rows` by `vectors` vectors plus rows times a panel.
 

@@ -4,6 +4,7 @@ States live in `work` as arrays [batch][padded], padded being units rounded up t
 `now` and written at `other`, then whatever the cell needs. Outputs y have rows of `units` floats.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 from edgelstm.kernels import products
@@ -47,18 +48,21 @@ class Place(NamedTuple):
     state: int
 
 
+@functools.cache
 def padded(v: Any) -> Any:
     """`padded(sequence)`: the units rounded up to whole vectors."""
     lanes = v.lanes
     return v.inline(lambda q: (q.units + lanes - 1) // lanes * lanes)
 
 
+@functools.cache
 def state_at(v: Any) -> Any:
     """`state_at(sequence, index)`: where in work the state of this index begins."""
     width = padded(v)
     return v.inline(lambda q, index: index * q.batch * width(q))
 
 
+@functools.cache
 def load_state(v: Any) -> Any:
     """`load(sequence, at, source)`: a state (batch, units) into work[at:], zeros where source is null."""
     load_part, store, zero, is_null = v.load_part, v.store, v.zero, v.is_null
@@ -68,15 +72,14 @@ def load_state(v: Any) -> Any:
     def load(q, at, source):
         for b in range(q.batch):
             for unit in range(0, q.units, lanes):
-                if is_null(source):
-                    state = zero()
-                else:
-                    state = load_part(source, b * q.units + unit, q.units - unit)
+                left = q.units - unit
+                state = zero() if is_null(source) else load_part(source, b * q.units + unit, left)
                 store(q.work, at + b * width(q) + unit, state)
 
     return load
 
 
+@functools.cache
 def save_state(v: Any) -> Any:
     """`save(sequence, at, destination)`: the reverse of load_state, nothing where destination is null."""
     load, store_part, is_null = v.load, v.store_part, v.is_null
@@ -186,6 +189,7 @@ def _each_row(v: Any, gates: int, rows: int, finish_row: Any) -> Any:
     return finish_rows
 
 
+@functools.cache
 def commit(v: Any) -> Any:
     """`commit(sequence, step, place, h) -> bool`: h into the state and the output; True where the step is not masked.
 

@@ -45,18 +45,18 @@ def kernel_name(kernel: str, target: Target) -> str:
 
 def find_kernel(kernel: str, target: Target) -> bytes | None:
     """A kernel's object, without the compiler; None where it was never compiled for this target."""
-    link = places.read(kernel_name(kernel, target) + _LINK)
-    if link is None or not re.fullmatch(rb"[0-9a-f]{64}", link):
-        return None
-    return find_object(link.decode())
+    for link in places.read(kernel_name(kernel, target) + _LINK):
+        if re.fullmatch(rb"[0-9a-f]{64}", link):
+            return find_object(link.decode())
+    return None
 
 
 def find_object(name: str) -> bytes | None:
     """The object of this name, None where it is absent or damaged."""
-    content = places.read(name + _OBJECT)
-    if content is None or hashlib.sha256(content[_DIGEST:]).digest() != content[:_DIGEST]:
-        return None
-    return content[_DIGEST:]
+    for content in places.read(name + _OBJECT):
+        if hashlib.sha256(content[_DIGEST:]).digest() == content[:_DIGEST]:
+            return content[_DIGEST:]
+    return None
 
 
 def keep_object(name: str, content: bytes) -> None:
@@ -74,7 +74,7 @@ def describe() -> tuple[Description, ...]:
     """Every directory that is tried, best first."""
     found = []
     for place in places.places():
-        files = [] if place.refused else [f for f in place.path.iterdir() if f.suffix in (_OBJECT, _LINK)]
+        files = [file for file in places.files(place) if file.suffix in (_OBJECT, _LINK)]
         kernels = sum(file.suffix == _LINK for file in files)
         size = sum(file.stat().st_size for file in files)
         found.append(Description(place.path, place.refused, place.writable, kernels, size))
@@ -89,7 +89,7 @@ def _hash(*words: str) -> str:
     return hashlib.sha256("\0".join(words).encode()).hexdigest()
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _sources() -> str:
     package = Path(__file__).resolve().parent.parent
     files = [*package.glob("kernels/**/*.py"), *package.glob("native/*.py"), package / "version.py"]

@@ -56,7 +56,6 @@ class _Context(cpu.CPUContext):
     def load_additional_registries(self) -> None:
         """Kernels use numbers, ranges and tuples, which numba's built-in registry has."""
         from numba.cpython import builtins, numbers, rangeobj, tupleobj  # noqa: F401
-        from numba.np import npyimpl  # noqa: F401
 
     def post_lowering(self, mod: Any, library: _Library) -> None:
         """Kernels need nothing of numba's runtime linked in."""
@@ -95,13 +94,13 @@ def outline(function: Callable[..., Any]) -> _Dispatcher:
     return _Dispatcher(function, targetoptions={**_OPTIONS, "forceinline": False})
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def vectors(lanes: int) -> numba_vectors.Vectors:
     """The vector set that kernels for machines with such registers are written with."""
     return numba_vectors.make(lanes, inline, outline)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def kernel_ir(decl: KernelDecl, lanes: int) -> str:
     """LLVM IR of a kernel and its entry `decl.symbol(block)`, without triple, data layout or host attributes."""
     function = decl.factory(vectors(lanes))
@@ -145,4 +144,6 @@ def _only_entry(module: llvm.ModuleRef, decl: KernelDecl) -> str:
 
 
 def _neutral(text: str) -> str:
-    return re.sub(r'^(; ModuleID|source_filename|target ).*\n', "", text, flags=re.MULTILINE)
+    """Without the machine, and without numba's names, which count the functions of the process."""
+    text = re.sub(r"^(; ModuleID|source_filename|target ).*\n", "", text, flags=re.MULTILINE)
+    return re.sub(r', !"_ZN[^"]*"', "", text)

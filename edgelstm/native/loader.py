@@ -74,19 +74,19 @@ def _load(objects: list[bytes], symbols: list[str]) -> list[int]:
     return [tracker[symbol] for symbol in symbols]
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _jit() -> llvm.LLJIT:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     return llvm.create_lljit_compiler()
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _thunk_object(target: Target) -> bytes:
     return ir_object(thunk_ir(target), target)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _execute_address(target: Target) -> int:
     with _lock:
         return _load([ir_object(execute_ir(target), target)], [EXECUTE])[0]

@@ -10,31 +10,32 @@ from edgelstm.native.target import Target
 PASSES = "O2 pipeline, no loop or SLP vectoriser, no library calls formed"
 
 
-def emit(ir: str, target: Target, *, assembly: bool = False) -> bytes:
-    """The object file of a module given as target-free IR, or its assembly text."""
+def emit(ir: str, target: Target, *, small: bool = False) -> bytes:
+    """The object file of a module given as target-free IR; `small` prefers few bytes to speed."""
     machine = target_machine(target)
-    module = llvm.parse_assembly(bind(ir, target))
+    module = llvm.parse_assembly(bind(ir, target, "optsize" if small else ""))
     module.verify()
     options = llvm.create_pipeline_tuning_options(2)
     options.loop_vectorization = options.slp_vectorization = options.loop_interleaving = False
+    options.loop_unrolling = not small
     builder = llvm.create_pass_builder(machine, options)
     builder.getModulePassManager().run(module, builder)
-    return machine.emit_assembly(module).encode() if assembly else machine.emit_object(module)
+    return machine.emit_object(module)
 
 
-def bind(ir: str, target: Target) -> str:
-    """The IR with the target's names, and with attributes that every function of it needs.
+def bind(ir: str, target: Target, wish: str = "") -> str:
+    """The IR with the target's names, and with attributes that every function of it needs, `wish` among them.
 
     "no-builtins" keeps LLVM from turning loops into calls of memset and memcpy.
     """
     bits = str(target.vector_bits)
-    attributes = f'nounwind "no-builtins" "prefer-vector-width"="{bits}" "min-legal-vector-width"="{bits}"'
+    attributes = f'nounwind {wish} "no-builtins" "prefer-vector-width"="{bits}" "min-legal-vector-width"="{bits}"'
     text = re.sub(r"^(define [^\n]*?)( ?\{)$", rf"\1 {attributes}\2", ir, flags=re.MULTILINE)
     layout = target_machine(target).target_data
     return f'target datalayout = "{layout}"\ntarget triple = "{target.triple}"\n{text}'
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def target_machine(target: Target) -> llvm.TargetMachine:
     """LLVM's description of the target, made for position-independent code."""
     if target.triple == llvm.get_process_triple():

@@ -6,6 +6,8 @@ import stat
 import sys
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,15 +26,22 @@ def places() -> tuple[Place, ...]:
     return _places(os.environ.get("EDGELSTM_CACHE", ""))
 
 
-def read(name: str) -> bytes | None:
-    """The content of a file from the first trusted place that has it."""
+def read(name: str) -> Iterator[bytes]:
+    """The content of a file from every trusted place that has it, best first."""
     for place in places():
         if not place.refused:
             try:
-                return (place.path / name).read_bytes()
+                yield (place.path / name).read_bytes()
             except OSError:
                 continue
-    return None
+
+
+def files(place: Place) -> list[Path]:
+    """All files of a trusted place."""
+    try:
+        return [] if place.refused else list(place.path.iterdir())
+    except OSError:
+        return []
 
 
 def write(name: str, content: bytes) -> None:
@@ -59,10 +68,8 @@ def write_into(directory: Path, name: str, content: bytes) -> bool:
 
 def open_place(path: Path, *, own: bool) -> Place:
     """The directory as a place, made if need be. `own`: it must belong to this user."""
-    try:
+    with suppress(OSError):
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError:
-        pass
     try:
         status = path.lstat() if own else path.stat()
     except OSError as error:
@@ -83,24 +90,25 @@ def _distrust(status: os.stat_result, own: bool) -> str:
     return ""
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _places(chosen: str) -> tuple[Place, ...]:
     user = os.getuid() if hasattr(os, "getuid") else "user"
     return (
-        open_place(Path(chosen) if chosen else _user_cache(), own=not chosen),
+        open_place(Path(chosen).absolute() if chosen else _user_cache(), own=not chosen),
         open_place(Path(tempfile.gettempdir()) / f"edgelstm-{user}", own=True),
     )
 
 
 def _user_cache() -> Path:
+    home = Path(os.path.expanduser("~"))
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "edgelstm" / "cache"
+        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "edgelstm" / "cache"
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "edgelstm"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgelstm"
+        return home / "Library" / "Caches" / "edgelstm"
+    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "edgelstm"
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _warn_once() -> None:
     tried = "; ".join(f"{place.path} {place.refused or 'is not writable'}" for place in places())
     warnings.warn(

@@ -26,8 +26,6 @@ class Target:
         return 32 * self.lanes
 
 
-_X86_V2 = "+cx16,+popcnt,+sahf,+sse3,+ssse3,+sse4.1,+sse4.2"
-
 CROSS_TARGETS: dict[str, Target] = {
     target.name: target
     for target in (
@@ -47,7 +45,7 @@ def host() -> Target:
     return _host(os.environ.get("EDGELSTM_TARGET", ""))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _host(wanted: str) -> Target:
     widest = _detect()
     if not wanted:
@@ -58,20 +56,20 @@ def _host(wanted: str) -> Target:
     return forms[wanted]
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def host_forms() -> tuple[Target, ...]:
     """The targets that this machine can run, widest vectors first."""
     widest = _detect()
     triple = widest.triple
     narrower = [Target("scalar", triple, "generic" if _is_arm(triple) else "x86-64-v2", "", lanes=1)]
     if widest.name in ("avx512", "avx2"):
-        narrower.insert(0, Target("sse", triple, "x86-64-v2", _X86_V2, lanes=4))
+        narrower.insert(0, Target("sse", triple, "x86-64-v2", "", lanes=4))
     if widest.name == "avx512":
         narrower.insert(0, Target("avx2", triple, "x86-64-v3", "", lanes=8))
     return (widest, *(target for target in narrower if target.name != widest.name))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _detect() -> Target:
     triple, cpu = llvm.get_process_triple(), llvm.get_host_cpu_name()
     features = llvm.get_host_cpu_features()

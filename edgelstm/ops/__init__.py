@@ -9,9 +9,9 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from edgelstm.errors import FormatError
-from edgelstm.ops.op import Attr, Case, Fact, NeedsFuture, Op, StateSlot
+from edgelstm.ops.op import Attr, Body, Case, Fact, NeedsFuture, Op, StateSlot
 
-__all__ = ["Attr", "Case", "Fact", "NeedsFuture", "Op", "StateSlot", "all_ops", "get"]
+__all__ = ["Attr", "Body", "Case", "Fact", "NeedsFuture", "Op", "StateSlot", "all_ops", "get"]
 
 
 @cache

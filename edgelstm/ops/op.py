@@ -37,10 +37,22 @@ class Fact:
 
 
 @dataclass(frozen=True)
+class Body:
+    """The subgraph of a control-flow node: nodes that read its inputs and each other.
+
+    It holds no constants and sees no value around it: whatever it uses comes in as an input. `nodes` are graph nodes.
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    nodes: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
 class Attr:
     """An attribute of an op: its kind, its default (`REQUIRED` when there is none) and, for names, the allowed ones.
 
-    Kinds: int, float, bool, str, ints, floats, activation (a name, or [name, alpha, beta]).
+    Kinds: int, float, bool, str, ints, floats, activation (a name, or [name, alpha, beta]), graph (a Body).
     """
 
     kind: str
@@ -55,6 +67,10 @@ class StateSlot:
     shape: tuple[int, ...]
     dtype: str = "float32"
     initial: np.ndarray | None = None
+
+    @property
+    def nbytes(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
 
 
 @dataclass(frozen=True)
@@ -117,6 +133,7 @@ class Op:
     outputs: ClassVar[tuple[str, ...]] = ("y",)
     attrs: ClassVar[Mapping[str, Attr]] = {}
     foldable: ClassVar[bool] = True
+    controls: ClassVar[bool] = False  # whether it runs subgraphs, and is replaced by them before anything is planned
     parameters: ClassVar[tuple[str, ...]] = ()
 
     def infer(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> list[Fact]:
@@ -228,6 +245,12 @@ def _activation(value: Any) -> str | tuple[str, float, float]:
     return _string(name), _number(alpha), _number(beta)
 
 
+def _body(value: Any) -> Body:
+    if not isinstance(value, Body):
+        raise TypeError(value)
+    return value
+
+
 _CHECKS = {
     "int": _integer,
     "float": _number,
@@ -236,4 +259,5 @@ _CHECKS = {
     "ints": lambda value: tuple(_integer(v) for v in value),
     "floats": lambda value: tuple(_number(v) for v in value),
     "activation": _activation,
+    "graph": _body,
 }

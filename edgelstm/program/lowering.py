@@ -14,7 +14,7 @@ from edgelstm.program.operands import Buffer, Operand, Space
 
 
 class PackedWeights:
-    """The constants of one model in the layout of one machine, packed once and shared by all its programs."""
+    """The weights of one model in the layout of one machine, packed once and shared by all its programs."""
 
     def __init__(self) -> None:
         self._arrays: dict[tuple[str, str], np.ndarray] = {}
@@ -22,9 +22,8 @@ class PackedWeights:
     def get(self, node: str, tag: str, make: Callable[[], np.ndarray]) -> np.ndarray:
         """The array of that node and tag, made at the first call."""
         key = (node, tag)
-        if key not in self._arrays:
-            self._arrays[key] = aligned_copy(np.ascontiguousarray(make()))
-        return self._arrays[key]
+        found = self._arrays.get(key)
+        return self._arrays.setdefault(key, aligned_copy(make())) if found is None else found
 
     @property
     def nbytes(self) -> int:
@@ -37,7 +36,7 @@ class PlanLowering:
     def __init__(self, lanes: int, packed: PackedWeights, offsets: Mapping[tuple[str, str], int] | None) -> None:
         self.lanes = lanes
         self.calls: list[tuple[str, list[Any]]] = []
-        self._packed = packed
+        self._packed = self._shared = packed
         self._offsets = offsets
         self._slots: dict[str, StateSlot] = {}
         self._node = ""
@@ -45,8 +44,10 @@ class PlanLowering:
 
     def lower(self, node: Node, ins: Sequence[Operand | None], outs: Sequence[Operand | None],
               slots: Mapping[str, StateSlot]) -> None:
-        """Append the calls of one node."""
+        """Append the calls of one node. What is packed from values that follow from the shapes serves this plan alone."""
         self._node, self._slots = node.name, dict(slots)
+        lasting = all(x is None or x.value is None or x.lasting for x in ins)
+        self._packed = self._shared if lasting else PackedWeights()
         ops.get(node.op).lower(self, node.attrs, ins, outs)
 
     def call(self, kernel: str, **params: Any) -> None:
@@ -90,10 +91,10 @@ class PlanLowering:
         return operand
 
     def buffer(self, operand: Operand) -> Buffer:
-        """The memory of an operand; a value known beforehand gets its constant the first time it is asked for."""
+        """The memory of an operand; a value known beforehand is read where it lies."""
         if operand.buffer is None:
             if operand.value is not None:
-                array = aligned_copy(np.ascontiguousarray(operand.value))
+                array = np.ascontiguousarray(operand.value)
                 operand.buffer = Buffer(array.nbytes, Space.ABSOLUTE, address(array), array)
             else:
                 operand.buffer = Buffer(operand.nbytes)

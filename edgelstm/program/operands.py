@@ -35,12 +35,16 @@ class Buffer:
 
 @dataclass(eq=False)
 class Operand:
-    """A dense, C-ordered value. `value` is the array where it is known beforehand."""
+    """A dense, C-ordered value.
+
+    `value` is the array where it is known beforehand; `lasting` says that it is a constant of the graph, the same for all shapes.
+    """
 
     shape: tuple[int, ...]
     dtype: str
     value: np.ndarray | None = None
     buffer: Buffer | None = None
+    lasting: bool = False
 
     @property
     def size(self) -> int:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from edgelstm import kernels, ops
-from edgelstm.errors import UnsupportedError
+from edgelstm.errors import FormatError, UnsupportedError
+from edgelstm.expand import expand
 from edgelstm.facts import infer
 from edgelstm.graph import Graph, Node
 from edgelstm.memory import round_up
@@ -52,13 +53,14 @@ class Program:
 
 def state_layout(graph: Graph, shapes: Mapping[str, Sequence[int]], carriers: Collection[str]) -> StateLayout:
     """The states of the nodes in `carriers`; `shapes` of one time step and of many give the same."""
+    graph = expand(graph, shapes)
     facts = infer(graph, shapes)
     slots = {(node.name, name): slot for node in graph.nodes if node.name in carriers
              for name, slot in ops.get(node.op).slots(node.attrs, _inputs(node, facts)).items()}
     offsets, end = {}, 0
     for key, slot in slots.items():
         offsets[key] = end
-        end += round_up(int(np.prod(slot.shape, dtype=np.int64)) * np.dtype(slot.dtype).itemsize)
+        end += round_up(slot.nbytes)
     return StateLayout(slots, offsets, end)
 
 
@@ -68,9 +70,11 @@ def plan(graph: Graph, shapes: Mapping[str, Sequence[int]], lanes: int, packed: 
 
     Entry addresses are left zero: they are filled in when the kernels are linked.
     """
+    graph = expand(graph, shapes)
     facts = infer(graph, shapes)
     low = PlanLowering(lanes, packed, None if states is None else states.offsets)
-    values = {name: Operand(f.shape, f.dtype, f.value) for name, f in facts.items()}
+    _check_ports(graph, facts)
+    values = {name: Operand(f.shape, f.dtype, f.value, lasting=name in graph.constants) for name, f in facts.items()}
     for i, port in enumerate(graph.inputs):
         values[port.value].buffer = Buffer(values[port.value].nbytes, Space.PORTS + i)
     for node in _needed(graph, facts):
@@ -84,6 +88,18 @@ def plan(graph: Graph, shapes: Mapping[str, Sequence[int]], lanes: int, packed: 
     shown = tuple(facts[port.value].shape for port in graph.outputs)
     constants = tuple(b.array for b in buffers if b.array is not None)
     return Program(tuple(name for name, _ in low.calls), words, spaces, shown, arena_nbytes, constants)
+
+
+def _check_ports(graph: Graph, facts: Mapping[str, Fact]) -> None:
+    """Raise FormatError where a port or a state pair promises another type than the graph computes."""
+    for port in graph.outputs:
+        if facts[port.value].dtype != port.dtype:
+            raise FormatError(f"output {port.name!r} is declared as {port.dtype}, the graph computes {facts[port.value].dtype}")
+    for source, result in graph.states:
+        before, after = facts[graph.input(source).value], facts[graph.output(result).value]
+        if (before.shape, before.dtype) != (after.shape, after.dtype):
+            raise FormatError(f"the state {source!r} is {before.dtype}{list(before.shape)}, "
+                              f"{result!r} that follows it {after.dtype}{list(after.shape)}")
 
 
 def _needed(graph: Graph, facts: Mapping[str, Fact]) -> list[Node]:

@@ -32,7 +32,7 @@ def _elementwise(emit: Emit, mask: bool = False) -> Any:
             return None
 
         def codegen(context: Any, builder: ir.IRBuilder, sig: Signature, values: list[ir.Value]) -> ir.Value:
-            return emit(builder, *(widen(context, builder, v, t, vector) for v, t in zip(values, sig.args)))
+            return emit(builder, *(widen(context, builder, v, t, vector) for v, t in zip(values, sig.args, strict=True)))
 
         return signature(MaskType(vector.lanes) if mask else vector, *args), codegen
 
@@ -167,7 +167,7 @@ def select(mask: types.Type, a: types.Type, b: types.Type) -> Any:
     vector = VectorType(mask.lanes)
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Signature, values: list[ir.Value]) -> ir.Value:
-        sides = (widen(context, builder, v, t, vector) for v, t in zip(values[1:], sig.args[1:]))
+        sides = (widen(context, builder, v, t, vector) for v, t in zip(values[1:], sig.args[1:], strict=True))
         return builder.select(values[0], *sides)
 
     return signature(vector, mask, a, b), codegen

@@ -124,7 +124,7 @@ def _operator(symbol: Callable[..., Any], emit: str) -> None:
             return None if vector is None else signature(vector, *args)
 
     def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: list[ir.Value]) -> ir.Value:
-        wide = [widen(context, builder, value, kind, sig.return_type) for value, kind in zip(args, sig.args)]
+        wide = [widen(context, builder, value, kind, sig.return_type) for value, kind in zip(args, sig.args, strict=True)]
         return getattr(builder, emit)(*wide)
 
     if emit == "fneg":

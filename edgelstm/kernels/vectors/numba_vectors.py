@@ -27,7 +27,7 @@ class Vectors:
         return hash(self.lanes)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def make(lanes: int, inline: Callable[..., Any], outline: Callable[..., Any]) -> Vectors:
     """The set for one width. `inline` and `outline` turn a Python function into one that kernels can call."""
     members = {**numba_arithmetic.members(), **numba_memory.members(lanes), **numba_blocks.members(lanes)}

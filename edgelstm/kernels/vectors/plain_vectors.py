@@ -146,7 +146,7 @@ class Vectors:
     f32 = staticmethod(np.float32)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def make(lanes: int) -> Vectors:
     """The set for one width."""
     return Vectors(lanes)

@@ -1,0 +1,94 @@
+"""The programs of one model: planned and linked on first use for every new set of shapes, kept, and forgotten in turn."""
+
+import os
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from edgelstm import native
+from edgelstm.graph import Graph
+from edgelstm.program.lowering import PackedWeights
+from edgelstm.program.plan import Program, StateLayout, plan, state_layout
+from edgelstm.session import SessionPool
+from edgelstm.streaming import Streaming, analyse, step_shapes
+
+PROGRAMS_KEPT = 32  # of each kind; the least recently used go first
+
+ShapeKey = tuple[tuple[int, ...], ...]
+Shapes = Mapping[str, Sequence[int]]
+T = TypeVar("T")
+
+
+class Programs:
+    """Programs for stateless runs and for streams. Threads may share it: a program may be made twice, but is kept once."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self._packed = PackedWeights()
+        self._runs: OrderedDict[ShapeKey, SessionPool] = OrderedDict()
+        self._streams: OrderedDict[ShapeKey, Program] = OrderedDict()
+        self._lock = threading.Lock()
+        self._streaming: Streaming | None = None
+        _alive.add(self)
+
+    def __len__(self) -> int:
+        return len(self._runs) + len(self._streams)
+
+    @property
+    def streaming(self) -> Streaming:
+        """Whether the model can run one time step at a time."""
+        if self._streaming is None:
+            self._streaming = analyse(self.graph)
+        return self._streaming
+
+    def for_run(self, shapes: Shapes) -> SessionPool:
+        """The sessions of the stateless program for these input shapes."""
+        return self._kept(self._runs, shapes, lambda: SessionPool(self._linked(shapes, None)))
+
+    def for_stream(self, shapes: Shapes, states: StateLayout) -> Program:
+        """The program for these input shapes that carries the states of a stream."""
+        return self._kept(self._streams, shapes, lambda: self._linked(shapes, states))
+
+    def stream_layout(self, batch: int) -> StateLayout:
+        """Where the states of a stream of this batch lie."""
+        return state_layout(self.graph, step_shapes(self.graph, batch, 1), self.streaming.carriers)
+
+    def renew_lock(self) -> None:
+        """A lock that no thread holds: for a forked child, where the threads of the parent don't exist."""
+        self._lock = threading.Lock()
+
+    def _kept(self, kept: "OrderedDict[ShapeKey, T]", shapes: Shapes, make: Callable[[], T]) -> T:
+        key = tuple(tuple(shapes[port.name]) for port in self.graph.inputs)
+        with self._lock:
+            if key in kept:
+                kept.move_to_end(key)
+                return kept[key]
+        made = make()
+        with self._lock:
+            found = kept.setdefault(key, made)
+            while len(kept) > PROGRAMS_KEPT:
+                kept.popitem(last=False)
+            return found
+
+    def _linked(self, shapes: Shapes, states: StateLayout | None) -> Program:
+        program = plan(self.graph, shapes, native.host().lanes, self._packed, states)
+        entries = native.link(set(program.kernels))
+        words = program.words.copy()
+        words[program.entry_words] = [entries[name] for name in program.kernels]
+        words.flags.writeable = False
+        return replace(program, words=words)
+
+
+_alive: "weakref.WeakSet[Programs]" = weakref.WeakSet()
+
+
+def _renew_locks() -> None:
+    for programs in list(_alive):
+        programs.renew_lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)

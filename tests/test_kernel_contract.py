@@ -1,0 +1,65 @@
+"""The kernel contract: every kernel compiles for every target, and its object needs nothing from elsewhere."""
+
+import sys
+
+import pytest
+
+from edgelstm import kernels
+from edgelstm.kernels.declare import KINDS
+from edgelstm.native import host
+from edgelstm.native.compiler import ir_object, kernel_object
+from edgelstm.native.executor import TABLE, execute_ir, thunk_ir
+from edgelstm.native.symbols import undefined_symbols
+from edgelstm.native.target import CROSS_TARGETS
+
+READABLE = {} if sys.platform in ("darwin", "win32") else {"native": host()}
+TARGETS = READABLE | CROSS_TARGETS
+
+# 64-bit integer arithmetic on 32-bit cores calls the compiler's own runtime, which every toolchain links.
+ALLOWED = {"cortex-m7": {"__divdi3", "__moddi3", "__fixsfdi", "__floatdisf"}}
+
+
+@pytest.mark.parametrize("name", kernels.names())
+def test_a_kernel_needs_nothing_from_elsewhere(name):
+    needed = {key: undefined_symbols(kernel_object(name, target)) for key, target in TARGETS.items()}
+    assert {key: found - ALLOWED.get(key, set()) for key, found in needed.items() if found - ALLOWED.get(key, set())} == {}
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
+def test_the_executor_needs_only_its_table(target):
+    assert undefined_symbols(ir_object(execute_ir(target), target)) == set()
+    assert undefined_symbols(ir_object(thunk_ir(target), target)) <= {TABLE}
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "simple_rnn", "gemm1", "gemm4"])
+def test_recurrent_kernels_need_no_runtime_even_without_64_bit_division(name):
+    assert undefined_symbols(kernel_object(name, CROSS_TARGETS["cortex-m7"])) == set()
+
+
+def test_declarations_are_complete():
+    assert len(kernels.names()) > 0
+    for name in kernels.names():
+        decl = kernels.get(name)
+        assert decl.symbol == f"edgelstm_{name}" and decl.name == name
+        assert len({param for param, _ in decl.params}) == len(decl.params), name
+        assert all(kind in KINDS for _, kind in decl.params), name
+
+
+def test_unknown_kernels_are_named():
+    with pytest.raises(KeyError, match="no kernel is called 'nonsense'"):
+        kernels.get("nonsense")
+
+
+def test_the_same_kernel_gives_the_same_ir_in_every_process():
+    """What the object cache is named by must not depend on addresses, hash seeds or what was compiled before."""
+    import subprocess
+
+    code = (
+        "import hashlib; from edgelstm.native.compiler import kernel_ir; from edgelstm.native.target import host\n"
+        "{first}print(hashlib.sha256(kernel_ir('gemm4', host()).encode()).hexdigest())"
+    )
+    found = {
+        subprocess.run([sys.executable, "-c", code.format(first=first)], capture_output=True, text=True, check=True).stdout
+        for first in ("", "kernel_ir('gemm1', host());")
+    }
+    assert len(found) == 1
