@@ -1,5 +1,6 @@
 """Loading and running: tables, thunks, threads, forks, and the floating-point mode."""
 
+import ctypes
 import gc
 import os
 import subprocess
@@ -55,6 +56,18 @@ def test_a_thunk_runs_its_table_and_can_be_dropped(chain):
         assert z[0] == 9 * k
         del call
         gc.collect()
+
+
+def test_dropped_thunks_are_used_again(chain):
+    table, _, _, _ = chain
+    gc.collect()
+    kept = [thunk(table) for _ in range(3)]
+    addresses = {ctypes.cast(call, ctypes.c_void_p).value for call in kept}
+    assert len(addresses) == 3
+    del kept
+    gc.collect()
+    again = [thunk(table) for _ in range(3)]
+    assert {ctypes.cast(call, ctypes.c_void_p).value for call in again} == addresses
 
 
 def test_an_empty_table_does_nothing():

@@ -87,7 +87,7 @@ def _serialized(value: dict[str, Any]) -> Any:
     config = value.get("config")
     if isinstance(config, str) and (value.get("module") in (None, "builtins") or "keras" in str(value.get("module"))):
         return config if value.get("registered_name") in (None, config, "function") else None
-    if value.get("class_name") not in _OBJECTS or not isinstance(config, dict):
+    if str(value.get("class_name")) not in _OBJECTS or not isinstance(config, dict):
         return None
     defaults = {
         "max_value": (None,),

@@ -99,7 +99,7 @@ def _from_hdf5(source: Path) -> Container:
             f"{label} holds weights but no architecture; convert the JSON that model.to_json() gives, "
             "with this file as its weights"
         )
-    architecture = _parsed(text.encode(), f"{label}: model_config")
+    architecture = _parsed(text.encode("utf-8", "surrogatepass"), f"{label}: model_config")
     version, backend = weights.text("", "keras_version") or "", weights.text("", "backend") or ""
     if not weights.has("model_weights"):
         raise FormatError(f"{label} has no group 'model_weights'; save the whole model again with model.save()")

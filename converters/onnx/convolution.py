@@ -29,7 +29,7 @@ class Window:
         return {"padding": self.padding, **({"pads": self.pads} if self.padding == "explicit" else {})}
 
 
-@node("Conv")
+@node("Conv", limits="windows along one axis; W and B constant")
 def conv(call: Call) -> str:
     auto_pad, groups = call.attr("auto_pad", "NOTSET"), int(call.attr("group", 1))
     sizes = call.attr("kernel_shape", None)

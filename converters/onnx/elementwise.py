@@ -125,7 +125,7 @@ def identity(call: Call) -> object:
     return call.raw(0)
 
 
-@node("Dropout")
+@node("Dropout", limits="inference: no mask, training_mode false")
 def dropout(call: Call) -> list[object]:
     """Nothing happens at inference. The mask that training would need is refused."""
     call.attr("ratio", 0.5)
@@ -137,7 +137,7 @@ def dropout(call: Call) -> list[object]:
     return [call.raw(0), None]
 
 
-@node("Pow")
+@node("Pow", limits="one dtype, or a float base")
 def power(call: Call) -> str:
     base, exponent = call.input(0), call.input(1)
     dtype = call.builder.fact(base).dtype
@@ -162,7 +162,7 @@ def where(call: Call) -> str:
     return call.add("where", call.input(0), call.input(1), call.input(2))
 
 
-@node("Cast")
+@node("Cast", limits="to float, float16, bfloat16, double (all computed as float32), int64, int32, uint8, bool")
 def cast(call: Call) -> object:
     from onnx import TensorProto
 

@@ -20,7 +20,7 @@ def transpose(call: Call) -> object:
     return call.add("transpose", x, perm=tuple(perm if perm is not None else reversed(range(call.builder.rank(x)))))
 
 
-@node("Reshape")
+@node("Reshape", limits="a shape that follows from constants and shapes")
 def reshape(call: Call) -> str:
     allowzero = bool(call.only("allowzero", 0, 1))
     _needs_shape(call, 1, "new shape")
@@ -97,7 +97,7 @@ def concat(call: Call) -> object:
     return inputs[0] if len(inputs) == 1 else call.add("concat", *inputs, axis=axis)
 
 
-@node("Split")
+@node("Split", limits="sizes, or a fixed axis")
 def split(call: Call) -> list[str | None]:
     """Sizes are an attribute before opset 13 and an input since; without them all parts but the last are equal."""
     axis = call.attr("axis", 0)
@@ -125,7 +125,7 @@ def slice_1(call: Call) -> str:
     )
 
 
-@node("Slice", since=10)
+@node("Slice", since=10, limits="starts, ends, axes and steps that follow from constants and shapes")
 def slice_10(call: Call) -> str:
     roles = ("starts", "ends", "axes", "steps")
     for i, role in enumerate(roles, 1):
@@ -139,19 +139,19 @@ def gather(call: Call) -> str:
     return call.add("gather", call.input(0), call.input(1), axis=axis)
 
 
-@node("Expand")
+@node("Expand", limits="a shape that follows from constants and shapes")
 def expand(call: Call) -> str:
     _needs_shape(call, 1, "new shape")
     return call.add("expand", call.input(0), call.input(1))
 
 
-@node("Tile")
+@node("Tile", limits="repeats that follow from constants and shapes")
 def tile(call: Call) -> str:
     _needs_shape(call, 1, "repeats")
     return call.add("tile", call.input(0), call.input(1))
 
 
-@node("Pad")
+@node("Pad", limits="modes constant, edge, reflect")
 def pad_2(call: Call) -> str:
     mode = call.only("mode", "constant", "edge", "reflect")
     pads, value = call.attr("pads"), float(call.attr("value", 0.0))
@@ -160,7 +160,7 @@ def pad_2(call: Call) -> str:
     return call.add("pad", call.input(0), call.const(np.asarray(pads, np.int64), "pads"), fill, mode=mode)
 
 
-@node("Pad", since=11)
+@node("Pad", since=11, limits="modes constant, edge, reflect; pads and value that follow from constants and shapes")
 def pad_11(call: Call) -> str:
     """Pads and value are inputs; since opset 18 `axes` may say which axes the pads are for."""
     mode = call.only("mode", "constant", "edge", "reflect")
@@ -173,7 +173,7 @@ def pad_11(call: Call) -> str:
     return call.add("pad", x, pads, call.maybe(2) if mode == "constant" else None, mode=mode)
 
 
-@node("ReverseSequence")
+@node("ReverseSequence", limits="sequences of full length")
 def reverse_sequence(call: Call) -> str:
     """Only whole sequences are turned around: the lengths must be those of the time axis."""
     time, batch = call.attr("time_axis", 0), call.attr("batch_axis", 1)

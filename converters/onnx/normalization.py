@@ -7,7 +7,7 @@ from edgelstm_converters.onnx.registry import node
 from edgelstm.ops.op import normal_axis
 
 
-@node("BatchNormalization")
+@node("BatchNormalization", limits="inference; statistics constant")
 def batch_normalization(call: Call) -> list[str | None]:
     """y = (x - mean) / sqrt(var + epsilon) * scale + B over channels, which are axis 1 (Ioffe and Szegedy 2015)."""
     epsilon = call.attr("epsilon", 1e-5)
@@ -49,7 +49,7 @@ def _moments(call: Call, x: str, axes: tuple[int, ...], epsilon: float) -> tuple
     return mean, call.add("rsqrt", call.add("add", variance, call.const(np.float32(epsilon), "epsilon")))
 
 
-@node("InstanceNormalization")
+@node("InstanceNormalization", limits="scale and bias constant")
 def instance_normalization(call: Call) -> str:
     """Every channel of every sample on its own: layer normalization over the axes after batch and channels."""
     epsilon = float(call.attr("epsilon", 1e-5))

@@ -5,7 +5,7 @@ from edgelstm_converters.onnx.convolution import channels_first, channels_last, 
 from edgelstm_converters.onnx.registry import node
 
 
-@node("MaxPool")
+@node("MaxPool", limits="windows along one axis, no dilation, no Indices, storage_order 0")
 def max_pool(call: Call) -> list[str | None]:
     call.only("storage_order", 0)
     if any(call.used[1:]):
@@ -13,7 +13,7 @@ def max_pool(call: Call) -> list[str | None]:
     return [_pool(call, "max_pool1d", {})]
 
 
-@node("AveragePool")
+@node("AveragePool", limits="windows along one axis, no dilation")
 def average_pool(call: Call) -> str:
     return _pool(call, "avg_pool1d", {"count_include_pad": bool(call.only("count_include_pad", 0, 1))})
 

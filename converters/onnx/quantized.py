@@ -9,7 +9,7 @@ from edgelstm.ops.op import normal_axis
 _RANGES = {name: np.iinfo(name) for name in ("uint8", "int8", "uint16", "int16")}
 
 
-@node("DequantizeLinear")
+@node("DequantizeLinear", limits="per tensor or per axis; no blocks")
 def dequantize(call: Call) -> object:
     """y = (x - zero_point) * scale, per tensor or along `axis`."""
     axis = _options(call)
@@ -22,7 +22,7 @@ def dequantize(call: Call) -> object:
     return call.add("mul", call.add("sub", x, _value(call, zero, "zero")), _value(call, scale, "scale"))
 
 
-@node("QuantizeLinear")
+@node("QuantizeLinear", limits="to uint8, int8, uint16, int16; per tensor or per axis; no blocks")
 def quantize(call: Call) -> str:
     """y = saturate(round(x / scale) + zero_point), rounding halves to even."""
     axis = _options(call)

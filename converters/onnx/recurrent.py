@@ -33,8 +33,8 @@ class Common:
         return {"layout": self.layout, "clip": self.clip, "masked_output": "zero"}
 
 
-@node("DynamicQuantizeLSTM", domain="com.microsoft")
-@node("LSTM")
+@node("DynamicQuantizeLSTM", domain="com.microsoft", limits="weights constant; runs in float32")
+@node("LSTM", limits="W, R, B and P constant")
 def lstm(call: Call) -> list[str | None]:
     reverse = _direction(call)
     functions = cell_activations(call, ("Sigmoid", "Tanh", "Tanh"), len(reverse))
@@ -70,7 +70,7 @@ def lstm(call: Call) -> list[str | None]:
     return _joined(call, found, common)
 
 
-@node("GRU")
+@node("GRU", limits="W, R and B constant")
 def gru(call: Call) -> list[str | None]:
     reverse = _direction(call)
     functions = cell_activations(call, ("Sigmoid", "Tanh"), len(reverse))
@@ -105,7 +105,7 @@ def gru(call: Call) -> list[str | None]:
     return _joined(call, found, common)
 
 
-@node("RNN")
+@node("RNN", limits="W, R and B constant")
 def simple_rnn(call: Call) -> list[str | None]:
     reverse = _direction(call)
     functions = cell_activations(call, ("Tanh",), len(reverse))

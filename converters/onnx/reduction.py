@@ -24,7 +24,7 @@ def reduce(call: Call) -> str:
     return x if axes is None else call.add(_PLAIN[call.op_type], x, axes=axes, keepdims=keepdims)
 
 
-@node(*_BEFORE)
+@node(*_BEFORE, limits="at least one axis")
 def reduce_after(call: Call) -> str:
     """A sum of |x|, x^2, x or exp(x), and for the logarithmic ones its logarithm."""
     x, axes, keepdims = _read(call)
@@ -78,7 +78,7 @@ def arg_max(call: Call) -> str:
     return call.add("sub", call.add("squeeze", end, axes=(0,)), from_end)
 
 
-@node("CumSum")
+@node("CumSum", limits="axis constant")
 def cumsum(call: Call) -> str:
     reverse, exclusive = bool(call.attr("reverse", 0)), bool(call.attr("exclusive", 0))
     axis = int(call.array(1, "axis").ravel()[0])

@@ -5,7 +5,7 @@ from edgelstm_converters.onnx.call import Call
 from edgelstm_converters.onnx.registry import node
 
 
-@node("Upsample")
+@node("Upsample", limits="nearest; whole factors")
 def upsample_7(call: Call) -> str:
     call.only("mode", "nearest")
     scales = call.attr("scales")
@@ -13,19 +13,19 @@ def upsample_7(call: Call) -> str:
     return _repeated(call, np.asarray(scales))
 
 
-@node("Upsample", since=9)
+@node("Upsample", since=9, limits="nearest; whole factors")
 def upsample_9(call: Call) -> str:
     call.only("mode", "nearest")
     call.check()
     return _repeated(call, call.array(1, "scales"))
 
 
-@node("Resize", since=10)
+@node("Resize", since=10, limits="nearest; whole factors")
 def resize_10(call: Call) -> str:
     return upsample_9(call)
 
 
-@node("Resize", since=11)
+@node("Resize", since=11, limits="nearest; whole factors, as `scales`; asymmetric with floor, or half_pixel with rounding")
 def resize_11(call: Call) -> str:
     """Whole factors make the common coordinate rules agree; `sizes` instead of `scales` is refused."""
     call.only("mode", "nearest")

@@ -11,7 +11,7 @@ from edgelstm.errors import FormatError
 _NUMBERS = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
 
 
-@node("Constant")
+@node("Constant", limits="dense tensors of numbers: no sparse_value, value_string, value_strings")
 def constant(call: Call) -> Any:
     value = call.attr("value", None)
     if value is not None:
@@ -35,7 +35,7 @@ def size(call: Call) -> str:
     return call.add("size", call.input(0))
 
 
-@node("ConstantOfShape")
+@node("ConstantOfShape", limits="a shape that follows from constants and shapes")
 def constant_of_shape(call: Call) -> str:
     value = np.asarray(call.attr("value", np.zeros(1, np.float32)))
     if value.size != 1:
@@ -46,15 +46,16 @@ def constant_of_shape(call: Call) -> str:
     return call.add("constant_of_shape", call.input(0), value=float(value.ravel()[0]), dtype=dtype)
 
 
-@node("Range")
+@node("Range", limits="bounds that follow from constants and shapes")
 def arange(call: Call) -> str:
+    call.attr("stash_type", 1)
     for i in range(3):
         if call.fact(i).value is None:
             call.refuse("its bounds depend on the data of an input; supported: what follows from constants and shapes")
     return call.add("range", call.input(0), call.input(1), call.input(2))
 
 
-@node("OneHot")
+@node("OneHot", limits="depth and values constant")
 def one_hot(call: Call) -> str:
     """A negative index counts from the end; one out of range gives `off` everywhere."""
     axis = call.attr("axis", -1)

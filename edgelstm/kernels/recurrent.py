@@ -97,8 +97,10 @@ def save_state(v: Any) -> Any:
 
 
 def walk(v: Any, step: Any) -> Any:
-    """`run(sequence, h0, hn, weights, options)`: h from h0, `step(sequence, Step, weights, options)` for every time, h
-    to hn."""
+    """`run(sequence, h0, hn, weights, options)`: all steps, each by `step(sequence, Step, weights, options)`.
+
+    h starts as h0 and ends in hn.
+    """
     load, save, at = load_state(v), save_state(v), state_at(v)
 
     @v.inline

@@ -63,9 +63,9 @@ def execute_ir(target: Target) -> str:
 
 
 def thunk_ir(target: Target) -> str:
-    """`void edgelstm_thunk(void)`, which runs the table at the undefined symbol `edgelstm_table`."""
-    body = f"define void @{THUNK}() {{\n  call void @run(ptr @{TABLE})\n  ret void\n}}\n"
-    return _loop(target) + f"@{TABLE} = external global i64\n" + body
+    """`void edgelstm_thunk(void)`, which runs the table whose address lies at the undefined symbol `edgelstm_table`."""
+    body = f"define void @{THUNK}() {{\n  %table = load ptr, ptr @{TABLE}\n  call void @run(ptr %table)\n  ret void\n}}\n"
+    return _loop(target) + f"@{TABLE} = external global ptr\n" + body
 
 
 def _loop(target: Target) -> str:

@@ -8,7 +8,9 @@ import functools
 import itertools
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import llvmlite.binding as llvm
 import numpy as np
@@ -21,6 +23,7 @@ from edgelstm.native.target import Target, host
 _lock = threading.RLock()
 _addresses: dict[tuple[str, Target], int] = {}
 _trackers: list[llvm.ResourceTracker] = []
+_idle: list["_Door"] = []
 _serial = itertools.count()
 _procedure = ctypes.CFUNCTYPE(None)
 _procedure_of_table = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
@@ -40,16 +43,35 @@ def link(names: Iterable[str], target: Target | None = None) -> dict[str, int]:
         return {name: _addresses[name, target] for name in wanted}
 
 
+@dataclass(frozen=True)
+class _Door:
+    """Loaded code that runs the table whose address its cell holds. LLVM never frees a library's bookkeeping, so doors are reused."""
+
+    address: int
+    cell: np.ndarray
+    tracker: llvm.ResourceTracker
+
+
 def thunk(table: np.ndarray) -> Callable[[], None]:
-    """A function without arguments that runs the table; it keeps the table alive, and is unloaded when collected."""
-    content = _thunk_object(host())
+    """A function without arguments that runs the table; it keeps the table alive, and its code is used again when collected."""
+    try:
+        door = _idle.pop()
+    except IndexError:
+        door = _new_door()
+    door.cell[0] = _address(table)
+    call = _procedure(door.address)
+    call.keeps = table
+    weakref.finalize(call, _idle.append, door).atexit = False
+    return call
+
+
+def _new_door() -> _Door:
+    content, cell = _thunk_object(host()), np.zeros(1, np.int64)
     with _lock:
         builder = llvm.JITLibraryBuilder().add_object_img(content)
-        builder.import_symbol(TABLE, _address(table)).export_symbol(THUNK)
+        builder.import_symbol(TABLE, _address(cell)).export_symbol(THUNK)
         tracker = builder.link(_jit(), f"thunk{next(_serial)}")
-    call = _procedure(tracker[THUNK])
-    call.keeps = (tracker, table)
-    return call
+    return _Door(tracker[THUNK], cell, tracker)
 
 
 def run_table(table: np.ndarray) -> None:
@@ -60,7 +82,7 @@ def run_table(table: np.ndarray) -> None:
 def _address(table: np.ndarray) -> int:
     if table.dtype != np.int64 or not table.flags.c_contiguous:
         raise TypeError(f"a table is a contiguous int64 array, not {table.dtype}")
-    return table.ctypes.data
+    return table.__array_interface__["data"][0]
 
 
 def _load(objects: list[bytes], symbols: list[str]) -> list[int]:

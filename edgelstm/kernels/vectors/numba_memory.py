@@ -6,7 +6,8 @@ from llvmlite import ir
 from numba.core import types
 from numba.core.typing.templates import Signature, signature
 
-from edgelstm.kernels.vectors.numba_types import INT, VectorType, call, constant, floats, intrinsic, ints, splat
+from edgelstm.kernels.vectors.numba_types import INT, VectorType, call, constant, floats, intrinsic, ints
+from edgelstm.kernels.vectors.numba_types import splat as broadcast
 
 _WORD = types.int64
 _BYTE = ir.IntType(8)
@@ -31,9 +32,9 @@ def _makers(lanes: int) -> dict[str, Any]:
     vector = VectorType(lanes)
 
     @intrinsic
-    def splat_(number: types.Type) -> Any:
+    def splat(number: types.Type) -> Any:
         def codegen(context: Any, builder: ir.IRBuilder, sig: Signature, values: list[ir.Value]) -> ir.Value:
-            return splat(builder, context.cast(builder, values[0], sig.args[0], types.float32), lanes)
+            return broadcast(builder, context.cast(builder, values[0], sig.args[0], types.float32), lanes)
 
         return signature(vector, number), codegen
 
@@ -46,7 +47,7 @@ def _makers(lanes: int) -> dict[str, Any]:
         values = [float(i) for i in range(lanes)]
         return signature(vector), lambda context, builder, sig, args: ir.Constant(floats(lanes), values)
 
-    return {"splat": splat_, "zero": zero, "index": index}
+    return {"splat": splat, "zero": zero, "index": index}
 
 
 def _whole(lanes: int) -> dict[str, Any]:
@@ -112,7 +113,7 @@ def first(builder: ir.IRBuilder, n: ir.Value, lanes: int) -> ir.Value:
     """The mask whose first n lanes are set."""
     word = ir.IntType(64)
     low = builder.select(builder.icmp_signed("<", n, ir.Constant(word, lanes)), n, ir.Constant(word, lanes))
-    count = splat(builder, builder.trunc(low, INT), lanes)
+    count = broadcast(builder, builder.trunc(low, INT), lanes)
     return builder.icmp_signed("<", ir.Constant(ints(lanes), list(range(lanes))), count)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgelstm.passes.recognise.forms import ZERO, Activation, Algebra, Form, Matrix, Product
+from edgelstm.passes.recognition.forms import ZERO, Activation, Algebra, Form, Matrix, Product
 
 Columns = tuple[int, int]  # units of the input itself, where the input product was computed before
 
@@ -55,6 +55,10 @@ class Cell:
     variant: str = ""
     reset: str = ""
     recurrent_bias: np.ndarray | None = None
+
+    @property
+    def units(self) -> int:
+        return next(iter(self.gates.values())).R.array.shape[0]
 
     def step(self, algebra: Algebra, x: Form, h: Form, c: Form) -> tuple[Form, Form]:
         """The forms of the new h and c (0 for cells without c)."""
@@ -134,7 +138,7 @@ class _GateReader:
 
     def gate(self, form: Form) -> Gate | None:
         """x W + h R + b; the state's matrix must be the same for everything that the state is the sum of."""
-        of_x: list[Matrix | Columns] = []
+        of_x: dict[bytes | Columns, Matrix | Columns] = {}
         of_h: dict[bytes, Matrix] = {}
         for product, c in form.terms.items():
             if product == ():
@@ -144,12 +148,12 @@ class _GateReader:
                 return None
             operand, matrix = found
             if isinstance(matrix, tuple) or self._is_input(operand):
-                of_x.append(matrix)
+                of_x[matrix if isinstance(matrix, tuple) else matrix.key] = matrix
             else:
                 of_h[matrix.key] = matrix
         if len(of_x) != 1 or len(of_h) > 1:
             return None
-        return Gate(of_x[0], next(iter(of_h.values()), None), form.terms.get((), np.zeros(())))
+        return Gate(next(iter(of_x.values())), next(iter(of_h.values()), None), form.terms.get((), np.zeros(())))
 
     def _factor(self, product: Product, c: np.ndarray) -> tuple[Product, Matrix | Columns] | None:
         """(operand, matrix or columns) of a term that is linear in the operand."""
@@ -203,7 +207,8 @@ def _linear_atoms(algebra: Algebra, form: Form) -> Iterator:
 def _lstm_cores(algebra: Algebra, form: Form) -> Iterator[Core]:
     """h = o * act(c), c = f * c_before + i * g."""
     for act_o, o, inside in _factored(algebra, form):
-        for act_c, c in (_activated(algebra, inside), (LINEAR, inside)):
+        activated = _activated(algebra, inside)
+        for act_c, c in ((LINEAR, inside),) if activated is None else (activated, (LINEAR, inside)):
             for act_g, gates, before in _cell_states(algebra, c, act_o):
                 yield Core("lstm", form, {**gates, "o": o}, (act_o, act_g, act_c), c, before)
 

@@ -99,7 +99,8 @@ class Algebra:
         return _collected([term for form in forms for term in form.terms.items()])
 
     def scale(self, form: Form, c: np.ndarray | float) -> Form:
-        return _collected([(product, k * np.asarray(c, np.float64)) for product, k in form.terms.items()])
+        """c times the form; the factor goes into the matrix of a matrix product."""
+        return _collected([self._scaled(product, k * np.asarray(c, np.float64)) for product, k in form.terms.items()])
 
     def multiply(self, a: Form, b: Form) -> Form:
         """A product. Of two forms with atoms it becomes an atom of its own, so that formulas stay short."""
@@ -180,6 +181,15 @@ class Algebra:
             at = product.index(atom)
             terms.append((product[:at] + product[at + 1 :], c))
         return _collected(terms)
+
+    def _scaled(self, product: Product, c: np.ndarray) -> tuple[Product, np.ndarray]:
+        atom = self.atoms[product[0]] if len(product) == 1 else None
+        if atom is None or atom.kind != "linear" or np.all(c.astype(np.float32) == 1) or not np.any(c):
+            return product, c
+        operand, matrix = atom.data
+        scaled = self.matrix(matrix.array * c)
+        made = self.new("linear", (operand, scaled.key), (operand, scaled), atom.width)
+        return next(iter(made.terms)), np.ones(())
 
     def _opened_term(self, product: Product, c: np.ndarray) -> Form:
         if len(product) == 1 and self.atoms[product[0]].kind == "product":

@@ -6,7 +6,7 @@ import numpy as np
 
 from edgelstm.graph import Node
 from edgelstm.ops.op import Fact
-from edgelstm.passes.recognise.forms import Algebra, Form, Matrix
+from edgelstm.passes.recognition.forms import Algebra, Form, Matrix
 
 _PLAIN = {"relu", "tanh", "sigmoid", "softsign", "softplus", "selu", "silu", "mish", "hard_silu", "log_sigmoid"}
 _WITH_ALPHA = {"elu", "leaky_relu", "thresholded_relu"}
@@ -75,7 +75,8 @@ class Reading:
         array = array.astype(np.float64)
         if (array == array.flat[0]).all():
             return self.algebra.constant(array.flat[0])
-        return self.algebra.constant(array.reshape(-1)) if array.size == array.shape[-1] else None
+        rows = array.reshape(-1, array.shape[-1])
+        return self.algebra.constant(rows[0]) if (rows == rows[0]).all() else None
 
     def _add(self, node: Node) -> Form:
         return self.algebra.add(*(self.form(name) for name in node.inputs))
