@@ -14,7 +14,7 @@ from edgelstm.expand import expand
 from edgelstm.facts import infer
 from edgelstm.graph import Graph, Port
 from edgelstm.ops.op import Fact
-from edgelstm.stand_ins import first_fitting, stand_in
+from edgelstm.stand_ins import first_fitting, fixed_lengths, stand_in
 
 Axis = tuple[int, int]  # (input number, axis)
 
@@ -59,7 +59,8 @@ class _Trial:
 def _try(graph: Graph) -> _Trial:
     """The model with stand-in lengths that it accepts."""
     symbols = list(dict.fromkeys(d for port in graph.inputs for d in port.shape if isinstance(d, str)))
-    return first_fitting(lambda scale: _at(graph, {symbol: stand_in(i, scale) for i, symbol in enumerate(symbols)}))
+    avoid = fixed_lengths(graph)
+    return first_fitting(lambda scale: _at(graph, {symbol: stand_in(i, scale, avoid) for i, symbol in enumerate(symbols)}))
 
 
 def _at(graph: Graph, lengths: Mapping[str, int]) -> _Trial:
@@ -104,7 +105,8 @@ def _named(graph: Graph, once_a_step: bool) -> Graph:
     symbols = {length: symbol for symbol, length in trial.lengths.items()}
     times = {symbols.get(n) for n in trial.at_recurrent_nodes("time")} - {None}
     batches = {symbols.get(n) for n in trial.at_recurrent_nodes("batch")} - {None}
-    times = set() if once_a_step else times
+    hinted = {port.shape[port.time] for port in graph.inputs if port.time is not None}
+    times = set() if once_a_step else times or {symbol for symbol in hinted if isinstance(symbol, str)}
     batches |= {port.shape[port.batch] for port in graph.inputs if port.batch is not None}
     inputs = tuple(_with_roles(port, port.shape, times, batches) for port in graph.inputs)
     outputs = tuple(_with_roles(port, _symbolic(port, fact, symbols), times, batches)

@@ -1,7 +1,7 @@
 """How an importer writes a Graph: one call for an input, a constant, an op or an output; shapes are checked as it goes."""
 
 from collections import ChainMap
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,11 +22,13 @@ class GraphBuilder:
     """Collects the nodes of one Graph.
 
     Every dynamic axis gets a stand-in length while the graph is written, so that `fact` can tell the rank, dtype and fixed
-    axes of any value; `dim` gives None for an axis that depends on a dynamic one.
+    axes of any value; `dim` gives None for an axis that depends on a dynamic one. `avoid` holds the lengths that the source
+    mentions, so that no stand-in is mistaken for one of them.
     """
 
-    def __init__(self, scale: int = 0) -> None:
+    def __init__(self, scale: int = 0, avoid: Collection[int] = ()) -> None:
         self._scale = scale
+        self._avoid = frozenset(n for n in map(abs, avoid) if n)
         self._inputs: list[Port] = []
         self._outputs: list[Port] = []
         self._nodes: list[Node] = []
@@ -34,6 +36,7 @@ class GraphBuilder:
         self._facts: MutableMapping[str, Fact] = {}
         self._lengths: dict[str, int] = {}
         self._names: set[str] = set()
+        self._node_names: set[str] = set()
 
     def input(self, name: str, dtype: str, shape: Sequence[int | str], *, batch: int | None = None,
               time: int | None = None) -> str:
@@ -52,7 +55,7 @@ class GraphBuilder:
         if dtype not in DTYPES:
             raise FormatError(f"constant {name!r} has the dtype {array.dtype}; supported are {list(DTYPES)}")
         with np.errstate(over="ignore"):
-            array = np.ascontiguousarray(array, dtype).reshape(array.shape)
+            array = np.array(array, dtype, order="C", copy=True if array.flags.writeable else None)
         value = self._fresh(name)
         self._constants[value] = array
         self._facts[value] = Fact(array.shape, dtype, array)
@@ -116,7 +119,7 @@ class GraphBuilder:
         return all(self._same_at(value, cone[::-1], scale) for scale in SCALES if scale != self._scale)
 
     def _same_at(self, value: str, cone: Sequence[Node], scale: int) -> bool:
-        lengths = {symbol: stand_in(i, scale) for i, symbol in enumerate(self._lengths)}
+        lengths = {symbol: stand_in(i, scale, self._avoid) for i, symbol in enumerate(self._lengths)}
         facts = {port.value: replace(self._facts[port.value], shape=tuple(lengths.get(d, d) for d in port.shape))
                  for port in self._inputs}
         facts = ChainMap(facts, {name: self._facts[name] for name in self._constants})
@@ -144,21 +147,22 @@ class GraphBuilder:
         return [by_length.get(n, f"{value}.{axis}" if self.dim(value, axis) is None else n) for axis, n in enumerate(shape)]
 
     def _stand_in(self, symbol: str) -> int:
-        return self._lengths.setdefault(symbol, stand_in(len(self._lengths), self._scale))
+        return self._lengths.setdefault(symbol, stand_in(len(self._lengths), self._scale, self._avoid))
 
     def _fresh(self, name: str) -> str:
-        value, n = name, 1
-        while value in self._names:
-            value, n = f"{name}.{n}", n + 1
-        self._names.add(value)
-        return value
+        return _unique(name, self._names)
 
     def _fresh_node(self, name: str) -> str:
-        taken = {node.name for node in self._nodes}
-        unique, n = name, 1
-        while unique in taken:
-            unique, n = f"{name}.{n}", n + 1
-        return unique
+        return _unique(name, self._node_names)
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    """The name, with a number behind it when it is taken; taken from then on."""
+    unique, n = name, 1
+    while unique in taken:
+        unique, n = f"{name}.{n}", n + 1
+    taken.add(unique)
+    return unique
 
 
 class BodyBuilder(GraphBuilder):
@@ -170,7 +174,7 @@ class BodyBuilder(GraphBuilder):
     """
 
     def __init__(self, outer: GraphBuilder) -> None:
-        super().__init__(outer._scale)
+        super().__init__(outer._scale, outer._avoid)
         self._outer = outer
         self._facts = ChainMap({}, outer._facts)
         self._lengths, self._names = outer._lengths, outer._names

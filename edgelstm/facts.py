@@ -30,8 +30,7 @@ def infer_node(node: Node, facts: Mapping[str, Fact]) -> dict[str, Fact]:
     op = ops.get(node.op)
     if op.controls:
         return control_flow.infer(node, facts, infer_node)
-    ins = [None if value is None else facts[value] for value in node.inputs]
-    ins += [None] * (len([n for n in op.inputs if not n.endswith("*")]) - len(ins))
+    ins = op.padded([None if value is None else facts[value] for value in node.inputs])
     try:
         outs = op.infer(node.attrs, ins)
     except ShapeError as error:
@@ -53,8 +52,7 @@ def _folded(op: Op, node: Node, ins: list[Fact | None], outs: list[Fact]) -> lis
 
 def evaluate(op: Op, node: Node, ins: Sequence[np.ndarray | None]) -> list[np.ndarray]:
     """One op by its reference: floats go in as float64, other dtypes as they are."""
-    wide = [array.astype(np.float64) if array is not None and array.dtype == np.float32 else array for array in ins]
-    wide += [None] * (len([n for n in op.inputs if not n.endswith("*")]) - len(wide))
+    wide = op.padded([a.astype(np.float64) if a is not None and a.dtype == np.float32 else a for a in ins])
     try:
         with np.errstate(all="ignore"):
             return op.reference(node.attrs, wide)

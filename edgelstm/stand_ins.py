@@ -1,24 +1,29 @@
 """Primes that stand in for the lengths of dynamic axes, so that a question about an axis can be asked of plain numbers."""
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import count, islice
+from typing import Any, TypeVar
+
+import numpy as np
 
 from edgelstm.errors import ShapeError
+from edgelstm.graph import Graph, Node
+from edgelstm.ops.op import Body
 
 T = TypeVar("T")
 
-_PRIMES = (
-    (1009, 1013, 1019, 1021, 1031, 1033, 1039, 1049, 1051, 1061, 1063, 1069, 1087, 1091, 1093, 1097),
-    (577, 587, 593, 599, 601, 607, 613, 617, 619, 631, 641, 643, 647, 653, 659, 661),
-    (97, 101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167, 173),
-    (13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73),
-)
-SCALES = range(len(_PRIMES))
+_STARTS = (1009, 577, 97, 13)
+SCALES = range(len(_STARTS))
+
+_FEW = 64  # elements of an integer constant that may be a list of lengths
 
 
-def stand_in(number: int, scale: int = 0) -> int:
-    """A prime, different for every number below 16. Scales differ in size; large primes are seldom mistaken for a fixed length."""
-    return _PRIMES[scale][number % len(_PRIMES[scale])]
+@lru_cache(maxsize=256)
+def stand_in(number: int, scale: int = 0, avoid: frozenset[int] = frozenset()) -> int:
+    """A prime, another one for every number, that divides none of the lengths to avoid. Scales differ in size."""
+    fitting = (p for p in _primes(_STARTS[scale]) if not any(length % p == 0 for length in avoid))
+    return next(islice(fitting, number, None))
 
 
 def first_fitting(attempt: Callable[[int], T]) -> T:
@@ -33,3 +38,36 @@ def first_fitting(attempt: Callable[[int], T]) -> T:
         except ShapeError as error:
             failure = failure or error
     raise failure
+
+
+def fixed_lengths(graph: Graph) -> frozenset[int]:
+    """Numbers of a graph that could be mistaken for a stand-in: its fixed axes, sizes of constants and integer attributes."""
+    found = {d for port in (*graph.inputs, *graph.outputs) for d in port.shape if isinstance(d, int)}
+    for array in graph.constants.values():
+        found.update(lengths_in(array))
+    found.update(_of_nodes(graph.nodes))
+    return frozenset(n for n in map(abs, found) if n >= _STARTS[-1])
+
+
+def lengths_in(array: np.ndarray) -> set[int]:
+    """Lengths of the axes of a constant, and what it lists when it is a short array of integers."""
+    listed = array.ravel().tolist() if array.dtype.kind == "i" and array.size <= _FEW else ()
+    return {*array.shape, *listed}
+
+
+def _of_nodes(nodes: Sequence[Node]) -> set[int]:
+    return {number for node in nodes for value in node.attrs.values() for number in _integers(value)}
+
+
+def _integers(value: Any) -> Iterable[int]:
+    if isinstance(value, Body):
+        return _of_nodes(value.nodes)
+    if isinstance(value, tuple | list):
+        return [n for item in value for n in _integers(item)]
+    if isinstance(value, Mapping):
+        return [n for item in value.values() for n in _integers(item)]
+    return [value] if isinstance(value, int) and not isinstance(value, bool) else []
+
+
+def _primes(start: int) -> Iterator[int]:
+    return (n for n in count(start) if all(n % d for d in range(2, int(n**0.5) + 1)))

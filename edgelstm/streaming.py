@@ -3,13 +3,15 @@
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
+import numpy as np
+
 from edgelstm import ops
 from edgelstm.errors import ShapeError
 from edgelstm.expand import expand
 from edgelstm.facts import infer_node
 from edgelstm.graph import Graph, Node
 from edgelstm.ops.op import Fact, NeedsFuture, time_axes
-from edgelstm.stand_ins import first_fitting, stand_in
+from edgelstm.stand_ins import first_fitting, fixed_lengths, stand_in
 
 
 @dataclass(frozen=True)
@@ -44,51 +46,82 @@ def analyse(graph: Graph) -> Streaming:
 
 
 def _at_scale(graph: Graph, symbols: Sequence[str], times: Set[str], scale: int) -> Streaming:
-    time = stand_in(len(symbols), scale)
-    lengths = {symbol: time if symbol in times else stand_in(i, scale) for i, symbol in enumerate(symbols)}
-    shapes = {port.name: tuple(lengths.get(d, d) for d in port.shape) for port in graph.inputs}
-    return _ask_nodes(expand(graph, shapes, loops=False), lengths, time)
+    """The answer for stand-in lengths of one scale; a second time length tells which known values depend on it."""
+    avoid = fixed_lengths(graph)
+    walks = []
+    for time in (stand_in(len(symbols), scale, avoid), stand_in(len(symbols) + 1, scale, avoid)):
+        lengths = {symbol: time if symbol in times else stand_in(i, scale, avoid) for i, symbol in enumerate(symbols)}
+        shapes = {port.name: tuple(lengths.get(d, d) for d in port.shape) for port in graph.inputs}
+        walks.append(_Walk(expand(graph, shapes, loops=False), lengths, time))
+    return walks[0].ask(other=walks[1])
 
 
-def _ask_nodes(graph: Graph, lengths: Mapping[str, int], time: int) -> Streaming:
-    """The answer of every node in turn. Raises ShapeError when the model does not work for these lengths."""
-    states, collapsed, carriers = dict(graph.states), set(), set()
-    facts = {name: Fact(array.shape, str(array.dtype), array) for name, array in graph.constants.items()}
-    for port in graph.inputs:
-        shape = tuple(lengths.get(d, d) for d in port.shape)
-        sources = frozenset() if port.name in states else frozenset({port.name})
-        facts[port.value] = Fact(shape, port.dtype, None, sources)
-    for node in graph.nodes:
-        try:
-            facts.update(infer_node(node, facts))
-            if _ask(node, facts, time, collapsed):
-                carriers.add(node.name)
-        except NeedsFuture as reason:
-            return Streaming(False, node.name, str(reason))
-    return Streaming(True, carriers=frozenset(carriers))
+class _Walk:
+    """A model with a length for every symbol and what is known of its values. Raises ShapeError when it does not fit them.
 
-
-def _ask(node: Node, facts: Mapping[str, Fact], time: int, collapsed: set[str]) -> bool:
-    """Whether a stream carries states for a node; raises NeedsFuture when it can't work step by step.
-
-    `collapsed` collects the values that stand for all steps so far, such as a last output: at every step of a stream they have
-    another value than at the end of the sequence, so nothing may spread them over time again.
+    Explicit states have no sources: a stream carries them.
     """
-    op = ops.get(node.op)
-    ins = [None if name is None else facts[name] for name in node.inputs]
-    ins += [None] * (len([n for n in op.inputs if not n.endswith("*")]) - len(ins))
-    names = [name for name in node.outputs if name is not None]
-    outs = [facts[name] for name in names]
-    spread = any(time_axes(fact, time) for fact in outs)
-    if all(fact.value is not None for fact in outs) and not spread:
+
+    def __init__(self, graph: Graph, lengths: Mapping[str, int], time: int) -> None:
+        self.graph, self.time = graph, time
+        states = dict(graph.states)
+        self.facts = {name: Fact(array.shape, str(array.dtype), array) for name, array in graph.constants.items()}
+        for port in graph.inputs:
+            shape = tuple(lengths.get(d, d) for d in port.shape)
+            sources = frozenset() if port.name in states else frozenset({port.name})
+            self.facts[port.value] = Fact(shape, port.dtype, None, sources)
+        for node in graph.nodes:
+            self.facts.update(infer_node(node, self.facts))
+
+    def ask(self, other: "_Walk") -> Streaming:
+        """The answer of every node in turn."""
+        collapsed, carriers = set(), set()
+        counting = {name for name, fact in self.facts.items() if _depends_on_time(fact, other.facts.get(name))}
+        for node in self.graph.nodes:
+            try:
+                if self._ask(node, collapsed, counting):
+                    carriers.add(node.name)
+            except NeedsFuture as reason:
+                return Streaming(False, node.name, str(reason))
+        return Streaming(True, carriers=frozenset(carriers))
+
+    def _ask(self, node: Node, collapsed: set[str], counting: Set[str]) -> bool:
+        """Whether a stream carries states for a node; raises NeedsFuture when it can't work step by step.
+
+        `collapsed` collects the values that stand for all steps so far, such as a last output: at every step of a stream they
+        have another value than at the end of the sequence, so nothing may spread them over time again. `counting` holds the
+        known values that depend on the number of steps.
+        """
+        op = ops.get(node.op)
+        ins = op.padded([None if name is None else self.facts[name] for name in node.inputs])
+        names = [name for name in node.outputs if name is not None]
+        outs = [self.facts[name] for name in names]
+        spread = any(time_axes(fact, self.time) for fact in outs)
+        if all(fact.value is not None for fact in outs) and not spread:
+            return False
+        slots = op.stream(node.attrs, ins, outs, self.time)
+        self._check_counting(node, counting)
+        taken = [name for name in node.inputs if name in collapsed]
+        if spread and taken:
+            raise NeedsFuture("it combines every time step with a value that is complete only after the last one")
+        if taken or any(time_axes(fact, self.time) for fact in ins):
+            collapsed.update(name for name in names if not time_axes(self.facts[name], self.time))
+        return bool(slots)
+
+    def _check_counting(self, node: Node, counting: Set[str]) -> None:
+        op = ops.get(node.op)
+        selecting = bool(time_axes(self.facts[node.inputs[0]], self.time)) if node.inputs and node.inputs[0] else False
+        steering = {*op.parameters, *(op.selectors if selecting else ())}
+        for role, name in zip(op.roles(len(node.inputs)), node.inputs, strict=True):
+            if name in counting and role not in steering:
+                raise NeedsFuture("it computes with a number that depends on how many time steps there are")
+
+
+def _depends_on_time(fact: Fact, other: Fact | None) -> bool:
+    """Whether a value is known and another one for another number of time steps."""
+    if fact.value is None or other is None or other.value is None:
         return False
-    slots = op.stream(node.attrs, ins, outs, time)
-    taken = [name for name in node.inputs if name in collapsed]
-    if spread and taken:
-        raise NeedsFuture("it combines every time step with a value that is complete only after the last one")
-    if taken or any(time_axes(fact, time) for fact in ins):
-        collapsed.update(name for name in names if not time_axes(facts[name], time))
-    return bool(slots)
+    return not np.array_equal(fact.value, other.value, equal_nan=fact.dtype == "float32")
 
 
 def step_shapes(graph: Graph, batch: int, steps: int) -> dict[str, tuple[int, ...]]:

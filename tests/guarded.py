@@ -87,7 +87,7 @@ class GuardedLowering:
 def facts_of(op, arrays):
     """Facts with values for every given array, None for absent ones, as many as the op declares."""
     facts = [None if a is None else Fact(np.shape(a), str(np.asarray(a).dtype), np.asarray(a)) for a in arrays]
-    return facts + [None] * (len([n for n in op.inputs if not n.endswith("*")]) - len(facts))
+    return op.padded(facts)
 
 
 def run_kernels(op, case, states=None):
@@ -105,5 +105,5 @@ def run_kernels(op, case, states=None):
 def run_reference(op, case):
     """The outputs of one op by its float64 reference."""
     wide = [a.astype(np.float64) if a is not None and a.dtype == np.float32 else a for a in case.inputs]
-    wide += [None] * (len([n for n in op.inputs if not n.endswith("*")]) - len(wide))
+    wide = op.padded(wide)
     return op.reference(check_attrs(op, case.attrs), wide)

@@ -99,7 +99,7 @@ def stream(name, facts, **attrs):
     """The states of an op for facts in which T is the number of time steps."""
     op = ops.get(name)
     attrs = check_attrs(op, attrs)
-    facts = [*facts, *[None] * (len([n for n in op.inputs if not n.endswith("*")]) - len(facts))]
+    facts = op.padded(facts)
     return op.stream(attrs, facts, op.infer(attrs, facts), T)
 
 

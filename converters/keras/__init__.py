@@ -60,7 +60,7 @@ def _build(container: Container, major: int, model: LayerSpec, specs: list[Input
 
 
 def _build_for(container: Container, major: int, model: LayerSpec, specs: list[InputSpec], shapes: list[Shape]) -> Graph:
-    builder = GraphBuilder()
+    builder = GraphBuilder(avoid=_numbers(container.architecture))
     context = Context(builder, container.label, major, theano=container.backend == "theano")
     inputs = [
         Tensor(builder.input(spec.name, spec.dtype, shape, batch=0, time=1 if spec.sequence else None))
@@ -74,6 +74,15 @@ def _build_for(container: Container, major: int, model: LayerSpec, specs: list[I
     provenance = {"framework": "keras", "version": container.version, "format": container.form}
     stateful = any(layer.config.get("stateful") is True for layer in model.walk())
     return builder.build(stateful=stateful, provenance=provenance)
+
+
+def _numbers(part: Any) -> set[int]:
+    """Every integer of an architecture."""
+    if isinstance(part, dict):
+        part = list(part.values())
+    if isinstance(part, list):
+        return set().union(*map(_numbers, part))
+    return {part} if type(part) is int else set()
 
 
 def _output_names(model: LayerSpec, count: int) -> list[str]:

@@ -1,5 +1,7 @@
 """Reads numbers and names from an HDF5 file that nobody vouches for: no link out, no storage elsewhere, no bomb."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -11,6 +13,9 @@ import numpy as np
 from edgelstm.errors import DependencyError, FormatError
 
 MAX_RATIO = 1032  # deflate cannot shrink data further than this
+MAX_ATTRIBUTE = 64 << 20  # bytes
+WALK = Path(__file__).with_name("hdf5_walk.py")
+WALK_SECONDS, WALK_SPEED = 10, 20 << 20  # what a walk may take, and another second for that many bytes
 _DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError)  # what h5py raises on a damaged file
 _T = TypeVar("_T")
 
@@ -23,6 +28,7 @@ class WeightFile:
         self.label = label
         with self._guarded("the file"):
             self._file = _h5py().File(stream, "r")
+        _walk_elsewhere(stream, label)
 
     def has(self, path: str) -> bool:
         """Whether a group or dataset lies at that path."""
@@ -92,7 +98,12 @@ class WeightFile:
     def _attribute(self, path: str, attribute: str) -> Any:
         node = self._find(path)
         with self._guarded(f"{path}@{attribute}"):
-            return None if node is None else node.attrs.get(attribute)
+            if node is None or attribute not in node.attrs:
+                return None
+            size = _h5py().h5a.open(node.id, attribute.encode()).get_storage_size()
+            if size > MAX_ATTRIBUTE:
+                raise FormatError(f"{self.label}: the attribute {attribute!r} of {path or '/'!r} claims {size} bytes")
+            return node.attrs[attribute]
 
     def _split(self, path: str, attribute: str) -> list[Any]:
         return list(_until_none(lambda i: self._attribute(path, f"{attribute}{i}")))
@@ -105,6 +116,21 @@ class WeightFile:
             raise
         except _DAMAGE as error:
             raise FormatError(f"{self.label}: HDF5 cannot read {where}: {error}; the file is damaged or truncated") from None
+
+
+def _walk_elsewhere(stream: Path | BytesIO, label: str) -> None:
+    """Read the file in another process first: there are damaged files on which the HDF5 library crashes or never ends."""
+    if getattr(sys, "frozen", False) or not sys.executable:
+        return  # no interpreter to start: this one is part of an application
+    content = stream.getvalue() if isinstance(stream, BytesIO) else None
+    size = stream.stat().st_size if content is None else len(content)
+    command = [sys.executable, "-P", str(WALK), *([str(stream)] if content is None else [])]
+    try:
+        done = subprocess.run(command, input=content, capture_output=True, timeout=WALK_SECONDS + size / WALK_SPEED)
+    except subprocess.TimeoutExpired:
+        raise FormatError(f"{label}: the HDF5 library does not come to an end with this file; it is damaged") from None
+    if done.returncode:
+        raise FormatError(f"{label}: the HDF5 library crashes on this file; it is damaged")
 
 
 def _h5py() -> Any:

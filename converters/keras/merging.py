@@ -79,6 +79,8 @@ def dot(call: Call) -> Tensor:
 def merged_branches(call: Call) -> Tensor:
     """The first layer of a Keras 1 Sequential model that joins several branches, each with an input of its own."""
     results: list[Tensor] = []
+    if len(call.spec.children) != len(call.inputs) or "mode" not in call.config:
+        raise call.bad(f"joins {len(call.spec.children)} branches for {len(call.inputs)} inputs")
     for (key, branch), tensor in zip(call.spec.children.items(), call.inputs, strict=True):
         path = f"{call.path}/{key.removeprefix('layers/')}/"
         inner = run_model(call.context, branch, [tensor], path) if branch.model else run_layer(call.child(key, [tensor]))

@@ -41,7 +41,7 @@ class Importer:
 
     def __init__(self, model: Model, fix: Mapping[str, Any], unify: Mapping[str, str | int], scale: int):
         self._model = model
-        self._builder = GraphBuilder(scale)
+        self._builder = GraphBuilder(scale, {d for tensor in model.proto.graph.initializer for d in tensor.dims})
         self._ports = Ports(model, self._builder, fix, unify)
         self._problems: list[str] = []
         self._active: list[tuple[str, str]] = []

@@ -1,6 +1,6 @@
 """Inputs and outputs of an ONNX model, with the symbols of their dynamic axes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,13 +29,14 @@ _DTYPES = {
 
 
 class Ports:
-    """Declares a model's inputs and outputs; inputs named in `fix` become constants."""
+    """Declares a model's inputs and outputs; inputs named in `fix` become constants, symbols of axes named in it lengths."""
 
     def __init__(self, model: Model, builder: GraphBuilder, fix: Mapping[str, Any], unify: Mapping[str, str | int]):
         self._model = model
         self._builder = builder
         self._fix = dict(fix)
         self._unify = unify
+        self._lengths: dict[str, int] = {}
 
     def declare(self, scope: Scope) -> None:
         """Declare every input that is not an initializer. Raises UnsupportedError for inputs that are no tensors."""
@@ -45,11 +46,7 @@ class Ports:
         problems = [problem for port in ports for problem in self._problems(port)]
         if problems:
             raise UnsupportedError(f"{self._model.source} has inputs that are not supported:", problems)
-        for name in self._fix:
-            if name not in {port.name for port in ports}:
-                raise ShapeError(
-                    f"fix names the input {name!r}; the model's inputs are {[port.name for port in ports]}"
-                )
+        self._check_fix([port.name for port in ports], [d.dim_param for port in ports for d in port.type.tensor_type.shape.dim])
         for port in ports:
             scope.values[port.name] = self._declared(port)
 
@@ -81,6 +78,18 @@ class Ports:
                 shape = call.builder.fact(value).shape
                 found.append([by_length.get(n, call.builder.dim(value, axis)) for axis, n in enumerate(shape)])
         return found
+
+    def _check_fix(self, inputs: Sequence[str], symbols: Sequence[str]) -> None:
+        """Let `fix` name inputs, or symbols of dynamic axes with a length. Raises ShapeError for anything else."""
+        for name, value in self._fix.items():
+            if name in inputs:
+                continue
+            if not name or name not in symbols:
+                named = sorted({symbol for symbol in symbols if symbol})
+                raise ShapeError(f"fix names {name!r}; the model's inputs are {list(inputs)}, its dynamic axes {named}")
+            if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+                raise ShapeError(f"fix gives {value!r} for the dynamic axis {name!r}; a length is a whole number from 1 on")
+            self._lengths[name] = int(value)
 
     def _problems(self, port: Any) -> list[str]:
         from onnx import TensorProto
@@ -117,6 +126,7 @@ class Ports:
         if dim.HasField("dim_value") and dim.dim_value < -1:
             raise FormatError(f"{self._model.source}: input {name!r} has an axis of length {dim.dim_value}")
         axis: int | str = dim.dim_param or f"{name}.{i}"
+        axis = self._lengths.get(axis, axis)
         while isinstance(axis, str) and axis in self._unify:
             axis = self._unify[axis]
         return axis

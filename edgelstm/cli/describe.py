@@ -11,7 +11,7 @@ from edgelstm.facts import infer
 from edgelstm.graph import Graph, Node, Port
 from edgelstm.model import Model
 from edgelstm.ops.op import Fact
-from edgelstm.stand_ins import first_fitting, stand_in
+from edgelstm.stand_ins import first_fitting, fixed_lengths, stand_in
 
 SEQUENCE_STEPS = 100  # the number of time steps for which the memory of a whole sequence is shown
 
@@ -56,7 +56,8 @@ def _port(port: Port, names: Mapping[str, str]) -> dict[str, Any]:
 
 def _facts_at(graph: Graph, symbols: list[str], scale: int) -> tuple[dict[str, int], dict[str, Fact]]:
     """Stand-in lengths of the dynamic axes, and what is known of every value with them."""
-    lengths = {symbol: stand_in(i, scale) for i, symbol in enumerate(symbols)}
+    avoid = fixed_lengths(graph)
+    lengths = {symbol: stand_in(i, scale, avoid) for i, symbol in enumerate(symbols)}
     return lengths, infer(graph, {p.name: tuple(lengths.get(d, d) for d in p.shape) for p in graph.inputs})
 
 
@@ -86,11 +87,10 @@ def _is_parameter(graph: Graph, name: str | None) -> bool:
 def _state(node: Node, facts: Mapping[str, Fact], shown: Mapping[int, str]) -> list[str]:
     """The states of a node as `h (batch, 64)`."""
     op = ops.get(node.op)
-    declared = [name for name in op.inputs if not name.endswith("*")]
     ins = [None if name is None else facts.get(name) for name in node.inputs]
     if any(fact is None and name is not None for fact, name in zip(ins, node.inputs, strict=True)):
         return []
-    slots = op.slots(node.attrs, ins + [None] * (len(declared) - len(ins)))
+    slots = op.slots(node.attrs, op.padded(ins))
     return [f"{name} ({', '.join(map(str, _dims(slot.shape, shown)))})" for name, slot in slots.items()]
 
 

@@ -21,6 +21,7 @@ class Gather(Op):
 
     name = "gather"
     inputs = ("x", "indices")
+    selectors = ("indices",)
     attrs = {"axis": Attr("int", 0)}
 
     def infer(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> list[Fact]:

@@ -124,7 +124,8 @@ class Op:
     """Base of every op.
 
     A trailing `?` marks an input or output that may be absent, a trailing `*` any number of inputs. `parameters` names the
-    inputs that must be known before anything runs (weights, target shapes).
+    inputs that must be known before anything runs (weights, target shapes), `selectors` those that only say which places of the
+    first input are taken.
     """
 
     name: ClassVar[str]
@@ -135,6 +136,20 @@ class Op:
     foldable: ClassVar[bool] = True
     controls: ClassVar[bool] = False  # whether it runs subgraphs, and is replaced by them before anything is planned
     parameters: ClassVar[tuple[str, ...]] = ()
+    selectors: ClassVar[tuple[str, ...]] = ()
+
+    def padded(self, ins: Sequence[Any]) -> list[Any]:
+        """The inputs of a node with None for the declared ones that it leaves out."""
+        return _padded(self.inputs, ins)
+
+    def padded_outs(self, outs: Sequence[Any]) -> list[Any]:
+        """The outputs of a node with None for the declared ones that it leaves out."""
+        return _padded(self.outputs, outs)
+
+    def roles(self, count: int) -> list[str]:
+        """The declared name of each of `count` inputs, without marks."""
+        names = [name.rstrip("?*") for name in self.inputs]
+        return (names + names[-1:] * count)[:count]
 
     def infer(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> list[Fact]:
         """Facts of the outputs. Raises ShapeError where the inputs do not fit together."""
@@ -175,6 +190,11 @@ class Op:
     def cases(self) -> Iterable[Case]:
         """Small, odd and large inputs that drive tests and benchmarks."""
         return ()
+
+
+def _padded(declared: Sequence[str], given: Sequence[Any]) -> list[Any]:
+    fixed = len([name for name in declared if not name.endswith("*")])
+    return [*given, *([None] * (fixed - len(given)))]
 
 
 def carries_time(fact: Fact | None, axis: int, time: int) -> bool:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+import numpy as np
+
 from edgelstm.memory import round_up
 from edgelstm.program.operands import Buffer, Space
 
@@ -11,19 +13,21 @@ def place(buffers: Iterable[Buffer]) -> int:
 
     The largest go first, each to the lowest gap that is free for the whole of its life.
     """
-    placed: list[Buffer] = []
-    for buffer in sorted((b for b in buffers if b.space is None), key=lambda b: -b.nbytes):
-        neighbours = sorted((b for b in placed if b.first <= buffer.last and buffer.first <= b.last), key=lambda b: b.offset)
-        buffer.offset = _lowest_gap(neighbours, buffer.nbytes)
-        buffer.space = Space.ARENA
-        placed.append(buffer)
-    return max((b.offset + round_up(b.nbytes) for b in placed), default=0)
+    waiting = sorted((b for b in buffers if b.space is None), key=lambda b: -b.nbytes)
+    first, last = (np.array([getattr(b, end) for b in waiting], np.int64) for end in ("first", "last"))
+    sizes = np.array([round_up(b.nbytes) for b in waiting], np.int64)
+    offsets = np.zeros(len(waiting), np.int64)
+    for k, buffer in enumerate(waiting):
+        alive = np.flatnonzero((first[:k] <= last[k]) & (first[k] <= last[:k]))
+        offsets[k] = _lowest_gap(offsets[alive], sizes[alive], sizes[k])
+        buffer.offset, buffer.space = int(offsets[k]), Space.ARENA
+    return int(np.max(offsets + sizes, initial=0))
 
 
-def _lowest_gap(neighbours: list[Buffer], nbytes: int) -> int:
-    offset = 0
-    for other in neighbours:
-        if offset + nbytes <= other.offset:
-            break
-        offset = max(offset, other.offset + round_up(other.nbytes))
-    return offset
+def _lowest_gap(starts: np.ndarray, sizes: np.ndarray, wanted: int) -> int:
+    """The lowest offset with `wanted` free bytes among blocks that may overlap each other."""
+    order = np.argsort(starts)
+    starts = starts[order]
+    ends = np.maximum.accumulate(np.concatenate([[0], starts + sizes[order]]))
+    fitting = np.flatnonzero(starts - ends[:-1] >= wanted)
+    return int(ends[fitting[0]] if fitting.size else ends[-1])

@@ -115,15 +115,12 @@ def _needed(graph: Graph, facts: Mapping[str, Fact]) -> list[Node]:
 
 def _inputs(node: Node, table: Mapping[str, Any]) -> list[Any]:
     """The node's entries of a table by value name, None where absent, as many as its op declares."""
-    declared = [name for name in ops.get(node.op).inputs if not name.endswith("*")]
-    found = [None if name is None else table[name] for name in node.inputs]
-    return found + [None] * (len(declared) - len(found))
+    return ops.get(node.op).padded([None if name is None else table[name] for name in node.inputs])
 
 
 def _lower(low: PlanLowering, node: Node, values: Mapping[str, Operand], facts: Mapping[str, Fact]) -> None:
     op = ops.get(node.op)
-    outs = [None if name is None else values[name] for name in node.outputs]
-    outs += [None] * (len([n for n in op.outputs if not n.endswith("*")]) - len(outs))
+    outs = op.padded_outs([None if name is None else values[name] for name in node.outputs])
     try:
         low.lower(node, _inputs(node, values), outs, op.slots(node.attrs, _inputs(node, facts)))
     except UnsupportedError as error:

@@ -207,10 +207,23 @@ def _linear_atoms(algebra: Algebra, form: Form) -> Iterator:
 def _lstm_cores(algebra: Algebra, form: Form) -> Iterator[Core]:
     """h = o * act(c), c = f * c_before + i * g."""
     for act_o, o, inside in _factored(algebra, form):
-        activated = _activated(algebra, inside)
+        activated = _unscaled(algebra, _activated(algebra, inside))
         for act_c, c in ((LINEAR, inside),) if activated is None else (activated, (LINEAR, inside)):
             for act_g, gates, before in _cell_states(algebra, c, act_o):
                 yield Core("lstm", form, {**gates, "o": o}, (act_o, act_g, act_c), c, before)
+
+
+def _unscaled(algebra: Algebra, found: tuple[Activation, Form] | None) -> tuple[Activation, Form] | None:
+    """(hard sigmoid with alpha and beta, c) where the scale and the shift stand inside of it."""
+    if found is None or found[0] != ("hard_sigmoid", 1.0, 0.0):
+        return found
+    form = found[1]
+    beta = form.terms.get((), np.zeros(()))
+    alphas = [c for product, c in form.terms.items() if product != ()]
+    if not alphas or alphas[0].ndim or beta.ndim:
+        return found
+    c = algebra.scale(algebra.add(form, algebra.constant(-beta)), 1 / alphas[0])
+    return ("hard_sigmoid", float(alphas[0]), float(beta)), c
 
 
 def _cell_states(algebra: Algebra, c: Form, recurrent: Activation) -> Iterator[tuple[Activation, dict[str, Form], Form]]:

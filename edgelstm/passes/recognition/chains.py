@@ -200,9 +200,15 @@ class ChainFinder:
             chain.states.append(self._held(mask.atom, step))
             held.append(self._algebra.choose(mask, step.after[0], held[-1] if held else ZERO))
             zeroed.append(self._algebra.choose(mask, step.after[0], ZERO))
-        shows_zeros = len(zeroed) > 1 and zeroed[1].key in self._known and held[1].key not in self._known
+        shows_zeros = chain.mask is not None and self._is_shown(zeroed, held)
         chain.masked_output = "zero" if shows_zeros else "hold"
         chain.outputs = zeroed if shows_zeros else held
+
+    def _is_shown(self, zeroed: list[Form], held: list[Form]) -> bool:
+        """Whether a model shows zeros at masked steps: where they are stacked, or the held outputs are nowhere computed."""
+        keys = {form.key for form in zeroed}
+        stacked = any(keys == {form.key for form in forms} for _, forms in self._reading.stacks.values())
+        return stacked or held[1].key not in self._known
 
 
 def _keys(forms: tuple[Form, Form]) -> tuple:

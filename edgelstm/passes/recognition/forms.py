@@ -93,6 +93,11 @@ class Algebra:
         return self.new("step", (name, axis, position), (name, axis, position), width, truth)
 
     def nonlinear(self, activation: Activation, form: Form) -> Form:
+        """activation(form); a hard sigmoid as min(max(alpha * form + beta, 0), 1), as some exporters write it."""
+        name, alpha, beta = activation
+        if name == "hard_sigmoid" and (alpha, beta) != (1.0, 0.0):
+            form = self.add(self.scale(form, alpha), self.constant(beta))
+            activation = ("hard_sigmoid", 1.0, 0.0)
         return self.new("nonlinear", (activation, form.key), (activation, form), self.width(form))
 
     def add(self, *forms: Form) -> Form:

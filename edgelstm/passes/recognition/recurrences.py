@@ -34,9 +34,10 @@ def without_chains(graph: Graph, facts: Mapping[str, Fact]) -> Graph:
 
 def without_loops(graph: Graph, facts: Mapping[str, Fact]) -> Graph:
     """The graph with every loop that is a recurrence as recurrent nodes."""
-    for node in graph.nodes:
-        if node.op == "loop":
-            graph = _without_loop(graph, node, facts)
+    for name in [node.name for node in graph.nodes if node.op == "loop"]:
+        loop = next(node for node in graph.nodes if node.name == name)
+        if all(value is None or value in facts for value in loop.inputs):
+            graph = _without_loop(graph, loop, facts)
     return graph
 
 

@@ -50,15 +50,18 @@ class Writing:
         return f"{self.written[chain]}.{'hc'[which]}"
 
     def output(self, chain: Chain, number: int) -> str:
-        """The value (batch, units) that a chain shows at one of its steps."""
-        position, axis = chain.steps[number].position, self.time_axis(chain)
-        position = -1 if position == max(step.position for step in chain.steps) else position
-        key = (chain, number)
-        if key not in self._extra:
-            name = f"{self.written[chain]}.y[{position}]"
-            index = self._constant(f"{name}/index", np.asarray(position, np.int64))
-            self._extra[key] = self._add(name, "gather", (self._y(chain), index), {"axis": axis})
-        return self._extra[key]
+        """The value (batch, units) that a chain shows at one of its steps.
+
+        Steps are cut out by a split of the whole axis, so that a model that treats them one by one keeps its number of steps.
+        """
+        axis, last = self.time_axis(chain), max(step.position for step in chain.steps)
+        position, name = chain.steps[number].position, self.written[chain]
+        if (chain, "split") not in self._extra:
+            pieces = tuple(f"{name}.y[{i}:{i + 1}]" for i in range(last + 1))
+            self.nodes.append(Node(f"{name}.split", "split", (self._y(chain),), pieces, {"axis": axis, "sizes": (1,) * len(pieces)}))
+            self._extra[chain, "split"] = name
+        piece = f"{name}.y[{position}:{position + 1}]"
+        return self._once((chain, number), f"{name}.y[{position}]", "squeeze", (piece,), {"axes": (axis,)})
 
     def stacked(self, chain: Chain, axis: int, in_step_order: bool) -> str:
         """All outputs along an axis (0 or 1) of a value of three axes, in the order of the steps or the opposite one."""
