@@ -13,6 +13,7 @@ from edgelstm import format as elstm
 from edgelstm.axes import mark
 from edgelstm.errors import FormatError, PrecisionError
 from edgelstm.graph import Graph
+from edgelstm.parameters import check_parameters
 from edgelstm.passes import simplify
 from edgelstm.probe import with_probes
 from edgelstm.version import __version__
@@ -46,6 +47,7 @@ def convert(
 
     graph = edgelstm_converters.read(source, weights=weights, fix=fix, state=state)
     graph = mark(simplify(graph))
+    check_parameters(graph)
     graph = replace(graph, provenance={**graph.provenance, **_provenance(source, weights, fix)})
     if probe:
         graph = with_probes(graph)

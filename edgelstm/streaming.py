@@ -8,7 +8,7 @@ import numpy as np
 from edgelstm import ops
 from edgelstm.errors import ShapeError
 from edgelstm.expand import expand
-from edgelstm.facts import infer_node
+from edgelstm.facts import infer, infer_node
 from edgelstm.graph import Graph, Node
 from edgelstm.ops.op import Fact, NeedsFuture, time_axes
 from edgelstm.stand_ins import first_fitting, fixed_lengths, stand_in
@@ -32,7 +32,7 @@ def analyse(graph: Graph) -> Streaming:
     """Ask every op whether it works step by step. A model without a time axis streams by its explicit states, a call a step."""
     if not any(port.time is not None for port in graph.inputs):
         if graph.states:
-            return Streaming(True)
+            return _called_once_a_step(graph)
         return Streaming(False, reason="the model has no time axis and no state")
     symbols = sorted({d for port in graph.inputs for d in port.shape if isinstance(d, str)})
     times = {port.shape[port.time] for port in graph.inputs if port.time is not None}
@@ -43,6 +43,19 @@ def analyse(graph: Graph) -> Streaming:
         return first_fitting(lambda scale: _at_scale(graph, symbols, times, scale))
     except ShapeError as error:
         return Streaming(False, reason=str(error))
+
+
+def _called_once_a_step(graph: Graph) -> Streaming:
+    """Whether a model with explicit states and no time axis accepts the frames of a stream."""
+    roles = {d for port in graph.inputs for d in (port.shape[axis] for axis in (port.batch, port.time) if axis is not None)}
+    free = sorted({d for port in graph.inputs for d in port.shape if isinstance(d, str)} - roles)
+    shapes = step_shapes(graph, 1, 1)
+    try:
+        infer(expand(graph, shapes), shapes)
+    except ShapeError as error:
+        hint = f"; the length of {free[0]!r} is open, so convert with fix={{{free[0]!r}: LENGTH}}" if free else ""
+        return Streaming(False, reason=f"{error}{hint}")
+    return Streaming(True)
 
 
 def _at_scale(graph: Graph, symbols: Sequence[str], times: Set[str], scale: int) -> Streaming:

@@ -7,11 +7,11 @@ from edgelstm import ops
 from edgelstm.errors import ShapeError
 from edgelstm.facts import evaluate
 from edgelstm.graph import Node
-from edgelstm.ops import activation_ops, binary, cast, logic, unary
+from edgelstm.ops import activation, binary, cast, logic, unary
 from edgelstm.ops.op import Fact, check_attrs
 from tests.guarded import Guarded, GuardedLowering, run_kernels
 
-MODULES = (unary, activation_ops, binary, logic, cast)
+MODULES = (unary, activation, binary, logic, cast)
 CASES = [(op, case) for module in MODULES for op in module.OPS for case in op.cases()]
 
 
@@ -35,7 +35,7 @@ def test_kernel_equals_reference(op, case):
 
 def test_nan_stays_nan():
     x = np.full(3, np.nan, "float32")
-    for op in (*unary.OPS, *activation_ops.OPS):
+    for op in (*unary.OPS, *activation.OPS):
         if op.inputs == ("x",) and op.name != "prelu":
             assert np.isnan(reference(op, [x])).all(), op.name
 

@@ -61,7 +61,7 @@ def test_outputs_of_every_kind(order, rng):
     assert not np.any(found["again"] == 7)
 
 
-def test_wide_plans_take_milliseconds_not_seconds():
+def test_wide_plans():
     b = GraphBuilder()
     x = b.input("x", "float32", ("batch", 4))
     parts = [b.add("tanh", b.add("mul", x, b.constant(np.float32(i)))) for i in range(500)]

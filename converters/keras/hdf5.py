@@ -100,7 +100,8 @@ class WeightFile:
         with self._guarded(f"{path}@{attribute}"):
             if node is None or attribute not in node.attrs:
                 return None
-            size = _h5py().h5a.open(node.id, attribute.encode()).get_storage_size()
+            claimed = _h5py().h5a.open(node.id, attribute.encode())
+            size = claimed.get_space().get_simple_extent_npoints() * claimed.get_type().get_size()
             if size > MAX_ATTRIBUTE:
                 raise FormatError(f"{self.label}: the attribute {attribute!r} of {path or '/'!r} claims {size} bytes")
             return node.attrs[attribute]

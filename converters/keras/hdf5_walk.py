@@ -33,7 +33,8 @@ def walk(file: h5py.File) -> None:
 
 def attribute(node: h5py.HLObject, name: str) -> object:
     """The value of an attribute. Raises ValueError when it claims more bytes than any attribute of Keras has."""
-    size = h5py.h5a.open(node.id, name.encode("utf-8", "surrogateescape")).get_storage_size()
+    claimed = h5py.h5a.open(node.id, name.encode("utf-8", "surrogateescape"))
+    size = claimed.get_space().get_simple_extent_npoints() * claimed.get_type().get_size()
     if size > MAX_ATTRIBUTE:
         raise ValueError(f"it claims {size} bytes")
     return node.attrs[name]

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from edgelstm.cli import verify
 from edgelstm.cli.text import count_bytes, print_json, say
 
 SUMMARY = "convert a trained model to an .elstm file"
@@ -23,6 +24,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
                         help="an input and the output that feeds it at the next step, e.g. h0=hn; may be repeated")
     parser.add_argument("--precision", default="float32", help="precision of the weights; only float32 so far")
     parser.add_argument("--no-probe", action="store_true", help="do not store inputs and outputs for `edgelstm verify`")
+    parser.add_argument("--against", metavar="FILE", type=Path,
+                        help="compare the result with this file, e.g. the Keras model that an ONNX file was exported from; "
+                             "exit code 1 when they differ")
     parser.add_argument("--json", action="store_true", help="describe the result as JSON")
 
 
@@ -38,11 +42,14 @@ def run(arguments: argparse.Namespace) -> int:
     for source, result in graph.states:
         say(f"state: output {result!r} feeds input {source!r}")
     say(f"wrote {arguments.output}: {len(graph.nodes)} nodes, {graph.parameters:,} parameters, {count_bytes(nbytes)}")
+    report = None if arguments.against is None else verify.against(graph, arguments.against)
+    if report is not None:
+        say(f"against {arguments.against}:\n{verify.rows(report)}")
     if arguments.json:
         print_json({"file": str(arguments.output), "bytes": nbytes, "nodes": len(graph.nodes), "parameters": graph.parameters,
                     "states": graph.states, "notes": graph.notes, "probes": len(graph.probes),
-                    "provenance": dict(graph.provenance)})
-    return 0
+                    "provenance": dict(graph.provenance), "against": None if report is None else verify.as_json(report)})
+    return 0 if report is None or report.ok else 1
 
 
 def _pair(argument: str) -> tuple[str, str]:

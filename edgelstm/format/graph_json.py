@@ -22,7 +22,7 @@ from edgelstm.format.strict_json import (
     text,
 )
 from edgelstm.graph import DEEPEST, Graph, Node, Port, Probe
-from edgelstm.ops.activations import resolve
+from edgelstm.ops.formulas import resolve
 from edgelstm.ops.op import Body
 
 _CONSTANT = "constant/"

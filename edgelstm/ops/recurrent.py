@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from edgelstm.errors import ShapeError, UnsupportedError
-from edgelstm.ops.activations import resolve
+from edgelstm.ops.formulas import resolve
 from edgelstm.ops.op import Attr, Fact, NeedsFuture, Op, StateSlot, carries_time, time_axes
 
 LAYOUT = Attr("str", "btf", ("btf", "tbf"))

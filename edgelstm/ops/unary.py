@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from edgelstm.ops.activations import erf
+from edgelstm.ops.formulas import erf
 from edgelstm.ops.binary import combine
 from edgelstm.ops.op import Lowering
 from edgelstm.ops.pointwise import ANY, SIGNED, Unary, constant

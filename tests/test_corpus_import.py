@@ -1,0 +1,55 @@
+"""Every real model of the corpus: converted fast, in little memory and without its framework; natively run, equal outputs."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import edgelstm
+from tests.conftest import corpus_folder, corpus_models, meta_of
+from tests.test_corpus import as_list, cases, convert
+
+MODELS = [folder for folder in corpus_models("") if meta_of(folder)["tier"] == "core"]
+SECONDS, MEGABYTES = 5.0, 500
+CONVERSIONS = """
+import json, resource, sys, time
+from pathlib import Path
+import edgelstm
+slow = {}
+for folder in map(Path, sys.argv[1:]):
+    meta = json.loads((folder / "meta.json").read_text())
+    files = [folder / name for name in meta["files"] if name != meta["model_file"]]
+    weights = files[0] if meta["model_file"].endswith(".json") else None
+    start = time.perf_counter()
+    edgelstm.convert(folder / meta["model_file"], weights=weights)
+    slow[folder.name] = time.perf_counter() - start
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+frameworks = sorted({"keras", "tensorflow", "torch", "jax", "onnxruntime"} & set(sys.modules))
+print(json.dumps({"seconds": slow, "megabytes": peak, "frameworks": frameworks}))
+"""
+
+
+@pytest.mark.parametrize("folder", MODELS, ids=lambda folder: folder.name)
+def test_outputs_equal_the_frameworks(corpus, folder):
+    model, meta = edgelstm.load(convert(folder)), meta_of(folder)
+    for mode, calls in cases(folder, model):
+        carries = mode == "sequence" and not meta["model_file"].endswith(".onnx")
+        stream = model.stream(batch=next(iter(calls[0][0].values())).shape[0]) if carries else None
+        for given, refs in calls:
+            found = stream.run(given if len(given) > 1 else next(iter(given.values()))) if stream else model.predict(given)
+            for array, ref in zip(as_list(found), refs, strict=True):
+                np.testing.assert_allclose(array, ref, rtol=meta["rtol"], atol=meta["atol"])
+
+
+@pytest.mark.usefixtures("corpus")
+@pytest.mark.skipif(corpus_folder() is not None and sys.platform == "win32", reason="peak memory is read the POSIX way")
+def test_conversions_are_fast_and_small_and_need_no_framework():
+    """All in one process, so that its peak memory bounds every conversion's."""
+    folders = [str(folder) for folder in MODELS]
+    done = subprocess.run([sys.executable, "-c", CONVERSIONS, *folders], capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    assert {name: seconds for name, seconds in found["seconds"].items() if seconds > SECONDS} == {}
+    assert found["megabytes"] < MEGABYTES
+    assert found["frameworks"] == []
