@@ -32,7 +32,9 @@ def outcome(model: Path) -> tuple[str, str]:
     found = ", ".join(f"{ops[op]} {op}" for op in (*RECURRENT, "loop") if ops[op])
     recognised = sum(note.startswith("recognised") for note in graph.notes)
     how = f" ({recognised} recognised)" if recognised else ""
-    return "native" if any(ops[op] for op in RECURRENT) and not ops["loop"] else "expanded", f"{found or 'no recurrent node'}{how}"
+    return "native" if any(ops[op] for op in RECURRENT) and not ops[
+        "loop"
+    ] else "expanded", f"{found or 'no recurrent node'}{how}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

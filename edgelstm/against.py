@@ -29,7 +29,7 @@ def _matched(side: str, theirs: tuple[Port, ...], ours: tuple[Port, ...], source
     """Our name for each of theirs."""
     names, own = [port.name for port in theirs], [port.name for port in ours]
     if len(names) != len(own):
-        raise ShapeError(f"{source} has the {side} {names} and the model {own}; only models with as many {side} can be compared")
+        raise ShapeError(f"{source} has the {side} {names} and the model {own}; supported are models with as many {side}")
     return {name: name for name in names} if set(names) == set(own) else dict(zip(names, own, strict=True))
 
 

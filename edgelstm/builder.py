@@ -35,8 +35,8 @@ class GraphBuilder:
         self._constants: dict[str, np.ndarray] = {}
         self._facts: MutableMapping[str, Fact] = {}
         self._lengths: dict[str, int] = {}
-        self._names: set[str] = set()
-        self._node_names: set[str] = set()
+        self._names: dict[str, int] = {}
+        self._node_names: dict[str, int] = {}
 
     def input(self, name: str, dtype: str, shape: Sequence[int | str], *, batch: int | None = None,
               time: int | None = None) -> str:
@@ -116,10 +116,12 @@ class GraphBuilder:
             if not wanted.isdisjoint(node.outputs):
                 cone.append(node)
                 wanted.update(name for name in node.inputs if name is not None)
-        return all(self._same_at(value, cone[::-1], scale) for scale in SCALES if scale != self._scale)
+        trials = [{symbol: stand_in(i, scale, self._avoid) for i, symbol in enumerate(self._lengths)}
+                  for scale in SCALES if scale != self._scale]
+        trials += [{**self._lengths, symbol: 1} for symbol in self._lengths]
+        return all(self._same_at(value, cone[::-1], lengths) for lengths in trials)
 
-    def _same_at(self, value: str, cone: Sequence[Node], scale: int) -> bool:
-        lengths = {symbol: stand_in(i, scale, self._avoid) for i, symbol in enumerate(self._lengths)}
+    def _same_at(self, value: str, cone: Sequence[Node], lengths: Mapping[str, int]) -> bool:
         facts = {port.value: replace(self._facts[port.value], shape=tuple(lengths.get(d, d) for d in port.shape))
                  for port in self._inputs}
         facts = ChainMap(facts, {name: self._facts[name] for name in self._constants})
@@ -156,12 +158,14 @@ class GraphBuilder:
         return _unique(name, self._node_names)
 
 
-def _unique(name: str, taken: set[str]) -> str:
-    """The name, with a number behind it when it is taken; taken from then on."""
-    unique, n = name, 1
+def _unique(name: str, taken: dict[str, int]) -> str:
+    """The name, with a number behind it when it is taken; taken from then on, with the number to try next."""
+    unique, n = name, taken.get(name, 0)
     while unique in taken:
-        unique, n = f"{name}.{n}", n + 1
-    taken.add(unique)
+        n += 1
+        unique = f"{name}.{n}"
+    taken[name] = n
+    taken.setdefault(unique, 0)
     return unique
 
 

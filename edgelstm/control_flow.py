@@ -25,8 +25,14 @@ def infer(node: Any, facts: Facts, infer_node: InferNode) -> dict[str, Fact]:
 
 
 def taken(node: Any, facts: Facts) -> Body:
-    """The subgraph that an if_else node runs."""
-    return node.attrs["then" if known_bool(_where(node), facts[node.inputs[0]]) else "otherwise"]
+    """The subgraph that an if_else node runs. Raises ShapeError for a branch that is not supported."""
+    body = node.attrs["then" if known_bool(_where(node), facts[node.inputs[0]]) else "otherwise"]
+    if len(body.outputs) < len(node.outputs):
+        raise ShapeError(
+            f"{_where(node)}: these shapes choose the branch that fits a single length only, or changes the rank "
+            "of values; supported: the lengths that choose the other branch"
+        )
+    return body
 
 
 def known_bool(where: str, fact: Fact) -> bool:
@@ -36,7 +42,8 @@ def known_bool(where: str, fact: Fact) -> bool:
         hint = f"; give the input a value with fix={{{sources[0]!r}: ...}}" if sources else ""
         raise UnsupportedError(
             f"{where}: its condition depends on the data of {', '.join(sources) or 'the model'}{hint}; "
-            "supported: a condition that follows from constants and shapes")
+            "supported: a condition that follows from constants and shapes"
+        )
     if fact.size != 1:
         raise ShapeError(f"{where}: its condition has {fact.size} elements; one is expected")
     return bool(np.ravel(fact.value)[0])
@@ -70,7 +77,8 @@ def first_step(node: Any, facts: Facts, infer_node: InferNode) -> dict[str, Fact
     """Facts of every value of a loop's body in its first iteration. Shapes stay; values may differ in the next one."""
     body: Body = node.attrs["body"]
     before = {body.inputs[2 + k]: facts[node.inputs[2 + k]] for k in range(node.attrs["carried"])}
-    local = {**_captured(node, facts), **before, **_counters(body, 0)}
+    captured = {name: _never_empty(fact) for name, fact in _captured(node, facts).items()}
+    local = {**captured, **before, **_counters(body, 0)}
     for inner in body.nodes:
         local.update(infer_node(inner, local))
     return local
@@ -91,9 +99,11 @@ def _loop(node: Any, facts: Facts, infer_node: InferNode) -> list[Fact]:
     outs = [local[name] for name in body.outputs[1:]]
     for k, (name, out) in enumerate(zip(body.inputs[2:], outs[:carried], strict=False)):
         if local[name].shape != out.shape or local[name].dtype != out.dtype:
-            raise ShapeError(f"{_where(node)}: its carried value number {k} is {local[name].dtype} "
-                             f"{list(local[name].shape)} before an iteration and {out.dtype} {list(out.shape)} after it; "
-                             "supported: values that keep their shape")
+            raise ShapeError(
+                f"{_where(node)}: its carried value number {k} is {local[name].dtype} "
+                f"{list(local[name].shape)} before an iteration and {out.dtype} {list(out.shape)} after it; "
+                "supported: values that keep their shape"
+            )
     sources = frozenset().union(*(facts[name].sources for name in node.inputs if name is not None))
     outs[carried:] = [Fact((trips, *out.shape), out.dtype, None, out.sources) for out in outs[carried:]]
     return [Fact(f.shape, f.dtype, None, sources) for f in outs]
@@ -104,8 +114,10 @@ def _limit(node: Any, facts: Facts) -> int | None:
         return None
     fact = facts[node.inputs[0]]
     if fact.value is None or fact.size != 1:
-        raise UnsupportedError(f"{_where(node)}: its number of iterations depends on the data of "
-                               f"{', '.join(sorted(fact.sources)) or 'the model'}; supported: one that follows from shapes")
+        raise UnsupportedError(
+            f"{_where(node)}: its number of iterations depends on the data of "
+            f"{', '.join(sorted(fact.sources)) or 'the model'}; supported: one that follows from shapes"
+        )
     return max(int(np.ravel(fact.value)[0]), 0)
 
 
@@ -116,8 +128,9 @@ def _checked_limit(node: Any, limit: int | None) -> int:
 
 def _check_trips(node: Any, trips: int) -> None:
     if trips >= MOST_TRIPS:
-        raise UnsupportedError(f"{_where(node)} runs more than {MOST_TRIPS} times, or for ever; "
-                               f"supported: up to {MOST_TRIPS} iterations")
+        raise UnsupportedError(
+            f"{_where(node)} runs more than {MOST_TRIPS} times, or for ever; supported: up to {MOST_TRIPS} iterations"
+        )
 
 
 def _control_slice(node: Any) -> tuple[dict[int, str], list[Any]]:
@@ -137,6 +150,13 @@ def _control_slice(node: Any) -> tuple[dict[int, str], list[Any]]:
 def _captured(node: Any, facts: Facts) -> dict[str, Fact]:
     start = 2 + node.attrs["carried"]
     return {inner: facts[outer] for inner, outer in zip(node.attrs["body"].inputs[start:], node.inputs[start:], strict=True)}
+
+
+def _never_empty(fact: Fact) -> Fact:
+    """A fact with length 1 for empty axes: a loop over no steps has the shapes of a step all the same."""
+    if fact.size or fact.value is not None:
+        return fact
+    return Fact(tuple(max(n, 1) for n in fact.shape), fact.dtype, None, fact.sources)
 
 
 def _counters(body: Body, trip: int) -> dict[str, Fact]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgelstm import format as elstm
 from edgelstm.axes import mark
-from edgelstm.errors import FormatError, PrecisionError
+from edgelstm.errors import FormatError, PrecisionError, ShapeError
 from edgelstm.graph import Graph
 from edgelstm.parameters import check_parameters
 from edgelstm.passes import simplify
@@ -46,8 +46,11 @@ def convert(
     import edgelstm_converters
 
     graph = edgelstm_converters.read(source, weights=weights, fix=fix, state=state)
-    graph = mark(simplify(graph))
-    check_parameters(graph)
+    try:
+        graph = mark(simplify(graph))
+        check_parameters(graph)
+    except (FormatError, ShapeError) as error:
+        raise FormatError(f"{source}: {error}") from None
     graph = replace(graph, provenance={**graph.provenance, **_provenance(source, weights, fix)})
     if probe:
         graph = with_probes(graph)

@@ -17,7 +17,8 @@ MOST_NODES = 200_000
 def expand(graph: Graph, shapes: Mapping[str, Sequence[int]], *, loops: bool = True) -> Graph:
     """The graph without control flow, for inputs of these shapes; the graph itself when it has none.
 
-    `loops=False` leaves loops as they are and only chooses branches. Raises UnsupportedError where control flow depends on the data, or where more than MOST_NODES nodes would come of it.
+    `loops=False` leaves loops as they are and only chooses branches. Raises UnsupportedError where control flow depends on the
+    data, or where more than MOST_NODES nodes would come of it.
     """
     if not any(ops.get(node.op).controls for node in graph.nodes):
         return graph
@@ -27,8 +28,7 @@ def expand(graph: Graph, shapes: Mapping[str, Sequence[int]], *, loops: bool = T
     for node in graph.nodes:
         writer.write(node)
     outputs = [replace(port, value=writer.meaning.get(port.value, port.value)) for port in graph.outputs]
-    return replace(graph, nodes=tuple(writer.nodes), constants={**graph.constants, **writer.constants},
-                   outputs=tuple(outputs))
+    return replace(graph, nodes=tuple(writer.nodes), constants={**graph.constants, **writer.constants}, outputs=tuple(outputs))
 
 
 class Writer:
@@ -102,7 +102,9 @@ class Writer:
 
     def _append(self, node: Node) -> None:
         if len(self.nodes) >= MOST_NODES:
-            raise UnsupportedError(f"node {node.name!r}: written out, the loops of this model come to more than {MOST_NODES} "
-                                   "nodes; use shorter sequences, or export the model with LSTM, GRU or RNN nodes")
+            raise UnsupportedError(
+                f"node {node.name!r}: written out, the loops of this model come to more than {MOST_NODES} "
+                "nodes; use shorter sequences, or export the model with LSTM, GRU or RNN nodes"
+            )
         self.facts.update(infer_node(node, self.facts))
         self.nodes.append(node)

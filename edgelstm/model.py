@@ -14,6 +14,7 @@ from edgelstm.graph import Graph, TensorSpec
 from edgelstm.program.lowering import PackedWeights
 from edgelstm.program.plan import plan
 from edgelstm.programs import Programs
+from edgelstm.session import SessionPool
 from edgelstm.stream import Stream
 from edgelstm.stream_pool import Pool
 from edgelstm.streaming import Streaming, step_shapes
@@ -42,6 +43,7 @@ class Model:
             raise DeviceError(f"threads={threads!r} is not supported; a model runs on 1 thread")
         self._graph = graph
         self._programs = Programs(graph)
+        self._ports = [(port.name, np.dtype(port.dtype)) for port in graph.inputs]
 
     def __reduce__(self):
         return Model, (self._graph,)
@@ -69,17 +71,32 @@ class Model:
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Every output by name, in the model's order. State inputs that are left out are zero. Raises ShapeError."""
-        arrays = complete(self._graph, inputs)
-        sessions = self._programs.for_run({name: array.shape for name, array in arrays.items()})
+        arrays, sessions = self._prepared(inputs)
         shapes = sessions.program.outputs
         outputs = [np.empty(shape, port.dtype) for shape, port in zip(shapes, self._graph.outputs, strict=True)]
-        sessions.run(list(arrays.values()), outputs)
+        sessions.run(arrays, outputs)
         return {port.name: array for port, array in zip(self._graph.outputs, outputs, strict=True)}
 
     def predict(self, x: Any) -> np.ndarray | list[np.ndarray]:
         """The output for an array, a list of arrays or a dict; a list when the model has several outputs."""
-        outputs = list(self.run(named_inputs(self._graph, x)).values())
+        whole = type(x) is np.ndarray and len(self._ports) == 1
+        outputs = list(self.run({self._ports[0][0]: x} if whole else named_inputs(self._graph, x)).values())
         return outputs[0] if len(outputs) == 1 else outputs
+
+    def _prepared(self, inputs: Mapping[str, Any]) -> tuple[list[np.ndarray], SessionPool]:
+        """The inputs as a program reads them, and the sessions of that program. Raises ShapeError.
+
+        Arrays that can be read as they are, in shapes that were run before, need no further check.
+        """
+        if type(inputs) is dict and len(inputs) == len(self._ports):
+            arrays = [inputs.get(name) for name, _ in self._ports]
+            if all(type(array) is np.ndarray and array.dtype == dtype and array.flags.c_contiguous
+                   for array, (_, dtype) in zip(arrays, self._ports, strict=True)):
+                known = self._programs.known_run(tuple([array.shape for array in arrays]))
+                if known is not None:
+                    return arrays, known
+        checked = complete(self._graph, inputs)
+        return list(checked.values()), self._programs.for_run({name: array.shape for name, array in checked.items()})
 
     def stream(self, batch: int = 1) -> Stream:
         """An independent stream that carries the state. Raises DeviceError naming the node when the model can't stream."""

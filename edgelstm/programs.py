@@ -48,6 +48,14 @@ class Programs:
         """The sessions of the stateless program for these input shapes."""
         return self._kept(self._runs, shapes, lambda: SessionPool(self._linked(shapes, None)))
 
+    def known_run(self, shapes: ShapeKey) -> SessionPool | None:
+        """The sessions for input shapes, in the model's order, that were run before; None for others."""
+        with self._lock:
+            found = self._runs.get(shapes)
+            if found is not None:
+                self._runs.move_to_end(shapes)
+            return found
+
     def for_stream(self, shapes: Shapes, states: StateLayout) -> Program:
         """The program for these input shapes that carries the states of a stream."""
         return self._kept(self._streams, shapes, lambda: self._linked(shapes, states))

@@ -10,6 +10,7 @@ from edgelstm.memory import address, aligned_zeros
 from edgelstm.program.operands import Space
 from edgelstm.program.plan import Program
 
+BRIEF_NBYTES = 1 << 20  # a step over fewer bytes of weights ends before another thread could make use of the interpreter
 SPARE_SESSIONS = 4  # idle sessions a program keeps for the next callers
 
 
@@ -21,23 +22,28 @@ class Session:
         self._table = aligned_zeros(program.words.shape, np.int64)
         self._program = program
         self._state = state
+        bases = np.zeros(Space.PORTS + len(program.port_words), np.int64)
+        self._start = bases[Space.TABLE] = address(self._table)
+        bases[Space.ARENA] = address(self._arena)
+        bases[Space.STATE] = 0 if state is None else address(state)
+        np.add(program.words, bases[program.spaces], out=self._table)
+        self._words = memoryview(self._table)
 
     def bind(self, ports: Sequence[np.ndarray]) -> None:
         """Point the table at the memory of every input, then every output."""
-        bases = np.zeros(Space.PORTS + len(ports), np.int64)
-        bases[Space.TABLE] = address(self._table)
-        bases[Space.ARENA] = address(self._arena)
-        bases[Space.STATE] = 0 if self._state is None else address(self._state)
-        bases[Space.PORTS :] = [address(array) for array in ports]
-        np.add(self._program.words, bases[self._program.spaces], out=self._table)
+        table = self._words
+        for uses, array in zip(self._program.port_words, ports, strict=True):
+            start = address(array)
+            for word, offset in uses:
+                table[word] = start + offset
 
     def run(self) -> None:
         """Compute the outputs from the inputs, in one native call."""
-        native.run_table(self._table)
+        native.run_at(self._start)
 
     def door(self) -> Callable[[], None]:
         """A function of no argument that does what `run` does, as cheaply as Python can call it."""
-        return native.thunk(self._table)
+        return native.thunk(self._table, brief=self._program.constant_nbytes <= BRIEF_NBYTES)
 
 
 class SessionPool:

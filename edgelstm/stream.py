@@ -1,6 +1,5 @@
 """A Stream: one sequence that arrives step by step, with the state carried from call to call."""
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,16 +17,21 @@ from edgelstm.streaming import step_shapes
 Frames = Any  # an array, a list of arrays or a dict of them
 
 IN_USE = "this stream is in use by another thread; give every thread a stream of its own"
-_ARRAY = np.ndarray
+_ALL = slice(None)
+_DIFFERENT = (TypeError, ValueError, BufferError)  # what a memoryview raises when it is given another format or shape
 
 
 class Stream:
-    """Carries the recurrent states of `batch` parallel sequences. Belongs to one thread at a time."""
+    """Carries the recurrent states of `batch` parallel sequences. Belongs to one thread at a time.
+
+    `advance()` is the bare native call: one time step from the arrays of `buffers()` into the arrays of `buffers()`. It copies
+    nothing and, unlike the methods, does not look whether another thread is using the stream.
+    """
 
     def __init__(self, programs: Programs, batch: int = 1) -> None:
         self._batch = whole_number("a stream's batch", batch)
         self._programs, self._graph = programs, programs.graph
-        self._lock = threading.Lock()
+        self._free: list[None] = [None]  # taking its only element is one atomic operation, and cheaper than a lock
         shapes = step_shapes(self._graph, self._batch, 1)
         self._check_batch(shapes)
         self._layout = programs.stream_layout(self._batch)
@@ -38,7 +42,7 @@ class Stream:
                       for shape, port in zip(program.outputs, self._graph.outputs, strict=True)]
         self._session = Session(program, self._state)
         self._session.bind([*self._ins, *self._outs])
-        self._door = self._session.door()
+        self.advance = self._session.door()
         self._slots = self._named_slots()
         self._in_frames = self._frames(self._graph.inputs, self._ins)
         self._out_frames = list(self._frames(self._graph.outputs, self._outs).values())
@@ -46,40 +50,48 @@ class Stream:
         self._frame_names = [name for name in self._in_frames if name not in explicit]
         self._shown = [i for i, p in enumerate(self._graph.outputs) if p.name not in explicit.values()]
         self._only = self._single()
+        self._bind_views()
         self.reset()
 
     @property
     def batch(self) -> int:
         return self._batch
 
+    def buffers(self) -> tuple[Any, Any]:
+        """The stream's own arrays: (input, output) in the shapes of `step`, each a list where the model has several.
+
+        Fill the input, call `advance()` and read the output, which the next step overwrites.
+        """
+        ins = [self._in_frames[name] for name in self._frame_names]
+        outs = [self._out_frames[i] for i in self._shown]
+        return tuple(arrays[0] if len(arrays) == 1 else arrays for arrays in (ins, outs))
+
     def step(self, frame: Frames, out: Any = None) -> Any:
         """One time step.
 
         `frame` has the input's shape without the time axis, and without the batch axis when the stream's batch is 1; a list or
         dict of frames when there are several inputs. Gives the outputs in the same way (a list when there are several), in
-        `out` when it is given. Explicit state outputs are carried, not shown. A frame or `out` that does not fit raises
-        ShapeError and leaves the state as it was.
+        `out` when it is given; passing the same `out` every time is fastest. Explicit state outputs are carried, not shown. A
+        frame or `out` that does not fit raises ShapeError and leaves the state as it was.
         """
-        if not self._lock.acquire(blocking=False):
-            raise DeviceError(IN_USE)
         try:
-            only = self._only
-            if only is not None and type(frame) is _ARRAY:
-                buffer, shape, dtype, shown, shown_shape, shown_dtype = only
-                if frame.shape == shape and frame.dtype == dtype:
-                    if out is None:
-                        buffer[...] = frame
-                        self._door()
-                        return shown.copy()
-                    if (type(out) is _ARRAY and out.shape == shown_shape and out.dtype == shown_dtype
-                            and out.flags.writeable):
-                        buffer[...] = frame
-                        self._door()
-                        out[...] = shown
-                        return out
-            return self._general_step(frame, out)
+            self._free.pop()
+        except IndexError:
+            raise DeviceError(IN_USE) from None
+        try:
+            if out is not None and out is not self._known_out:
+                return self._checked_step(frame, out)
+            try:
+                self._fill[_ALL] = frame
+            except _DIFFERENT:
+                return self._checked_step(frame, out)
+            self.advance()
+            if out is None:
+                return self._fresh()
+            self._known_view[_ALL] = self._result
+            return out
         finally:
-            self._lock.release()
+            self._free.append(None)
 
     def run(self, block: Frames) -> Any:
         """What `predict` would give for this block had it started from the stream's state; explicit states are not shown."""
@@ -119,12 +131,14 @@ class Stream:
     @contextmanager
     def _owned(self) -> Iterator[None]:
         """The stream for the length of a block. Raises DeviceError when another thread has it."""
-        if not self._lock.acquire(blocking=False):
-            raise DeviceError(IN_USE)
+        try:
+            self._free.pop()
+        except IndexError:
+            raise DeviceError(IN_USE) from None
         try:
             yield
         finally:
-            self._lock.release()
+            self._free.append(None)
 
     def _check_batch(self, shapes: Mapping[str, Sequence[int]]) -> None:
         for port in self._graph.inputs:
@@ -149,23 +163,35 @@ class Stream:
         """The buffers without the axes that a step leaves out, by port name."""
         return {port.name: _frame_view(port, array, self._batch) for port, array in zip(ports, arrays, strict=True)}
 
-    def _single(self) -> tuple | None:
-        """What the short way of `step` compares and copies, for a model of one input and one output."""
+    def _single(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Input and output of a model that has one of each."""
         if len(self._frame_names) != 1 or len(self._shown) != 1:
             return None
-        buffer, shown = self._in_frames[self._frame_names[0]], self._out_frames[self._shown[0]]
-        return buffer, buffer.shape, buffer.dtype, shown, shown.shape, shown.dtype
+        return self._in_frames[self._frame_names[0]], self._out_frames[self._shown[0]]
 
-    def _general_step(self, frame: Any, out: Any) -> Any:
+    def _bind_views(self) -> None:
+        """What the short way of `step` uses: memoryviews, which compare format and shape and copy in one go, of a flat frame.
+
+        `_known_out` is the last `out` that was checked and `_known_view` its memory.
+        """
+        self._fill = self._result = self._known_out = self._known_view = None
+        if self._only is not None and self._only[0].ndim == 1:
+            buffer, shown = self._only
+            self._fill, self._fresh = memoryview(buffer), shown.copy
+            self._result = memoryview(shown) if shown.ndim == 1 else None
+
+    def _checked_step(self, frame: Any, out: Any) -> Any:
         shown = [self._out_frames[i] for i in self._shown]
         targets = None if out is None else self._targets(out, shown)
         for buffer, array in self._ready(frame):
             buffer[...] = array
-        self._door()
+        self.advance()
         if targets is None:
             return shown[0].copy() if len(shown) == 1 else [array.copy() for array in shown]
         for target, source in zip(targets, shown, strict=True):
             target[...] = source
+        if self._result is not None:
+            self._known_out, self._known_view = out, memoryview(out)
         return out
 
     def _targets(self, out: Any, shown: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -179,6 +205,10 @@ class Stream:
 
     def _ready(self, frames: Any) -> list[tuple[np.ndarray, np.ndarray]]:
         """Input buffers and what to copy into them. Raises ShapeError; nothing is changed."""
+        if self._only is not None and type(frames) is np.ndarray:
+            buffer, _ = self._only
+            if frames.shape == buffer.shape and frames.dtype == buffer.dtype:
+                return [(buffer, frames)]
         given = frames if isinstance(frames, Mapping) else self._by_name(frames)
         check_names(given, self._frame_names)
         missing = [name for name in self._frame_names if name not in given]

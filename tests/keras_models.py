@@ -14,7 +14,8 @@ keras = pytest.importorskip("keras", reason="the oracle of these tests is Keras 
 L = keras.layers
 
 Draw = Callable[[st.SearchStrategy], Any]
-ACTIVATIONS = ("tanh", "tanh", "relu", "sigmoid", "linear", "softsign", "softplus", "elu", "hard_sigmoid", "silu", "gelu", "selu")
+ACTIVATIONS = ("tanh", "tanh", "relu", "sigmoid", "linear", "softsign", "softplus", "elu", "hard_sigmoid", "silu", "gelu",
+               "selu")
 RECURRENT_ACTIVATIONS = ("sigmoid", "sigmoid", "hard_sigmoid", "tanh", "softsign", "relu6")
 SIZES = (1, 2, 3, 4, 5, 8, 16, 17)
 VOCABULARY = 7
@@ -174,7 +175,8 @@ def one_direction(choices: Choices, units: int, sequences: bool, states: bool, b
     walk = walk_options(choices) | {"go_backwards": backwards, "return_sequences": sequences, "return_state": states}
     if kind is not L.RNN:
         return kind(units, **cell_options(choices, kind), **walk)
-    kinds = [choices.one_of((L.LSTMCell, L.GRUCell, L.SimpleRNNCell)) for _ in range(1 if states else choices.draw(st.integers(1, 3)))]
+    depth = 1 if states else choices.draw(st.integers(1, 3))
+    kinds = [choices.one_of((L.LSTMCell, L.GRUCell, L.SimpleRNNCell)) for _ in range(depth)]
     sizes = [choices.one_of(SIZES) for _ in kinds[1:]] + [units]
     cells = [kind(size, **cell_options(choices, kind)) for kind, size in zip(kinds, sizes, strict=True)]
     return L.RNN(cells if len(cells) > 1 else cells[0], **walk)

@@ -8,32 +8,51 @@ import numpy as np
 import pytest
 
 import edgelstm
-from tests.conftest import corpus_folder, corpus_models, meta_of
-from tests.test_corpus import as_list, cases, convert
+from tests.conftest import corpus_models, meta_of
+from tests.test_corpus import as_list, cases
 
-MODELS = [folder for folder in corpus_models("") if meta_of(folder)["tier"] == "core"]
+MODELS = [folder for folder in corpus_models("") if meta_of(folder).get("tier", "core") == "core"]
 SECONDS, MEGABYTES = 5.0, 500
 CONVERSIONS = """
 import json, resource, sys, time
 from pathlib import Path
 import edgelstm
-slow = {}
-for folder in map(Path, sys.argv[1:]):
+seconds, out = {}, Path(sys.argv[1])
+for folder in map(Path, sys.argv[2:]):
     meta = json.loads((folder / "meta.json").read_text())
     files = [folder / name for name in meta["files"] if name != meta["model_file"]]
     weights = files[0] if meta["model_file"].endswith(".json") else None
     start = time.perf_counter()
-    edgelstm.convert(folder / meta["model_file"], weights=weights)
-    slow[folder.name] = time.perf_counter() - start
+    edgelstm.convert(folder / meta["model_file"], out / f"{folder.name}.elstm", weights=weights)
+    seconds[folder.name] = time.perf_counter() - start
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 frameworks = sorted({"keras", "tensorflow", "torch", "jax", "onnxruntime"} & set(sys.modules))
-print(json.dumps({"seconds": slow, "megabytes": peak, "frameworks": frameworks}))
+print(json.dumps({"seconds": seconds, "megabytes": peak, "frameworks": frameworks}))
 """
 
 
+@pytest.fixture(scope="module")
+def conversions(corpus, tmp_path_factory):
+    """The folder of all converted models, and what converting them took: all in one process, whose peak memory bounds each."""
+    if sys.platform == "win32":
+        pytest.skip("peak memory is read the POSIX way")
+    out = tmp_path_factory.mktemp("converted")
+    command = [sys.executable, "-c", CONVERSIONS, str(out), *map(str, MODELS)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return out, json.loads(done.stdout)
+
+
+def test_conversions_are_fast_and_small_and_need_no_framework(conversions):
+    _, found = conversions
+    assert {name: seconds for name, seconds in found["seconds"].items() if seconds > SECONDS} == {}
+    assert found["megabytes"] < MEGABYTES
+    assert found["frameworks"] == []
+
+
 @pytest.mark.parametrize("folder", MODELS, ids=lambda folder: folder.name)
-def test_outputs_equal_the_frameworks(corpus, folder):
-    model, meta = edgelstm.load(convert(folder)), meta_of(folder)
+def test_outputs_equal_the_frameworks(conversions, folder):
+    model, meta = edgelstm.load(conversions[0] / f"{folder.name}.elstm"), meta_of(folder)
     for mode, calls in cases(folder, model):
         carries = mode == "sequence" and not meta["model_file"].endswith(".onnx")
         stream = model.stream(batch=next(iter(calls[0][0].values())).shape[0]) if carries else None
@@ -41,15 +60,3 @@ def test_outputs_equal_the_frameworks(corpus, folder):
             found = stream.run(given if len(given) > 1 else next(iter(given.values()))) if stream else model.predict(given)
             for array, ref in zip(as_list(found), refs, strict=True):
                 np.testing.assert_allclose(array, ref, rtol=meta["rtol"], atol=meta["atol"])
-
-
-@pytest.mark.usefixtures("corpus")
-@pytest.mark.skipif(corpus_folder() is not None and sys.platform == "win32", reason="peak memory is read the POSIX way")
-def test_conversions_are_fast_and_small_and_need_no_framework():
-    """All in one process, so that its peak memory bounds every conversion's."""
-    folders = [str(folder) for folder in MODELS]
-    done = subprocess.run([sys.executable, "-c", CONVERSIONS, *folders], capture_output=True, text=True, check=True)
-    found = json.loads(done.stdout)
-    assert {name: seconds for name, seconds in found["seconds"].items() if seconds > SECONDS} == {}
-    assert found["megabytes"] < MEGABYTES
-    assert found["frameworks"] == []

@@ -164,6 +164,26 @@ FUNCTIONAL = {
         L.Dot((2, 2))([a, b]),
         L.Dot((2, 1))([a, L.LSTM(5)(b)]),
         L.Dot(-1)([L.GRU(4)(a), L.LSTM(4)(b)]),
+        L.Dot((2, 2), normalize=True)([a, b]),
+        L.Dot(1, normalize=True)([L.GRU(4)(a), L.LSTM(4)(b)]),
+    ],
+    "rearranging": lambda a, b: [
+        keras.ops.reshape(L.GRU(6)(a), (-1, 2, 3)),
+        keras.ops.stack([a, b], axis=1),
+        keras.ops.flip(a, axis=1),
+        keras.ops.swapaxes(a, 1, 2),
+        keras.ops.moveaxis(a, 2, 1),
+    ],
+    "choices": lambda a, b: [
+        keras.ops.where(keras.ops.greater(a, 0.5), a, b),
+        keras.ops.where(a > b, 0.25, a),
+        keras.ops.clip(a, -0.5, 0.25),
+        keras.ops.ones_like(a) - keras.ops.cast(keras.ops.zeros_like(a, dtype="bool"), "float32"),
+        keras.ops.cast(a * 3, "int32"),
+        keras.ops.leaky_relu(a, 0.3) + keras.ops.gelu(b, approximate=False) + keras.ops.erf(a) + keras.ops.rsqrt(b * b + 1.0),
+    ],
+    "merged_masks": lambda a, b: [
+        L.LSTM(3)(m([L.Masking(0.5)(a), L.Masking(0.5)(b)])) for m in (L.Add(), L.Concatenate(), L.Multiply())
     ],
     "attention": lambda a, b: L.Attention(use_scale=True)([a, b]),
     "attention_with_key": lambda a, b: L.Attention()([a, L.Dense(4)(b), b]),

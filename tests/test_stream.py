@@ -77,6 +77,39 @@ def test_out_is_filled_and_returned(stacked, rng):
     assert np.any(out)
 
 
+@pytest.mark.parametrize("batch", [1, 3])
+def test_buffers_are_filled_and_read_in_place(stacked, rng, batch):
+    model = edgelstm.load(stacked)
+    x = rng.standard_normal((6, batch, 5)).astype(np.float32).reshape((6, 5) if batch == 1 else (6, batch, 5))
+    stream, other = model.stream(batch), model.stream(batch)
+    frame, y = stream.buffers()
+    for given in x:
+        frame[...] = given
+        stream.advance()
+        np.testing.assert_array_equal(y, other.step(given))
+
+
+def test_buffers_of_several_inputs_and_outputs_are_lists(layers):
+    b = layers.builder
+    one, two = (b.input(name, "float32", ("batch", "time", 4)) for name in ("one", "two"))
+    y = layers.recurrent("gru", b.add("add", one, two), 3, gates=3)
+    stream = edgelstm.load(layers.graph(y=y, z=layers.dense(y, 2))).stream()
+    ins, outs = stream.buffers()
+    assert [a.shape for a in ins] == [(4,), (4,)] and [a.shape for a in outs] == [(3,), (2,)]
+
+
+def test_every_way_to_give_a_frame_steps_alike(stacked, rng):
+    model = edgelstm.load(stacked)
+    x = rng.standard_normal((5, 5)).astype(np.float32)
+    expected = model.predict(x[None])[0]
+    out, other = np.zeros(3, np.float32), np.zeros((3, 2), np.float32)[:, 0]
+    stream = model.stream()
+    given = [x[0], x[1].astype(np.float64), list(x[2]), np.stack([x[3], x[3]], 1)[:, 0], x[4:5].reshape(1, 1, 5)]
+    for frame, wanted, target in zip(given, expected, [out, out, other, other, out], strict=True):
+        assert stream.step(frame, out=target) is target
+        np.testing.assert_allclose(target, wanted, atol=1e-6)
+
+
 @pytest.mark.parametrize("frame", [np.zeros(4, "f4"), np.zeros((), "f4"), 0.0, np.zeros((2, 5), "f4"), "abc", None,
                                    np.zeros(5, complex), [np.zeros(5)] * 2])
 def test_wrong_frames_are_refused_and_change_nothing(stacked, frame):
@@ -123,7 +156,7 @@ def test_foreign_states_are_refused(stacked, state):
 def test_a_stream_in_use_refuses_reset_state_and_restore(stacked):
     stream = edgelstm.load(stacked).stream()
     saved = stream.state
-    with stream._lock:
+    with stream._owned():
         for call in (stream.reset, lambda: stream.state, lambda: stream.restore(saved), lambda: stream.run(np.zeros((1, 2, 5)))):
             with pytest.raises(edgelstm.DeviceError, match="another thread"):
                 call()
@@ -178,7 +211,6 @@ def test_nan_stays_nan(stacked):
 def test_a_second_caller_gets_an_error(stacked, rng):
     stream = edgelstm.load(stacked).stream()
     frame = rng.standard_normal(5).astype(np.float32)
-    stream._lock.acquire()
     caught = []
 
     def call():
@@ -187,10 +219,11 @@ def test_a_second_caller_gets_an_error(stacked, rng):
         except edgelstm.DeviceError as error:
             caught.append(str(error))
 
-    thread = threading.Thread(target=call)
-    thread.start()
-    thread.join()
-    stream._lock.release()
+    with stream._owned():
+        thread = threading.Thread(target=call)
+        thread.start()
+        thread.join()
+    stream.step(frame)
     assert "another thread" in caught[0]
 
 

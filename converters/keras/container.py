@@ -70,8 +70,8 @@ def _check_names(archive: zipfile.ZipFile, label: str) -> None:
     """Nothing is ever unpacked to disk, but a member that would leave the folder shows that the archive was tampered with."""
     for name in archive.namelist():
         path = PurePosixPath(name.replace("\\", "/"))
-        if path.is_absolute() or ".." in path.parts or path.parts[:1] and path.parts[0].endswith(":"):
-            raise FormatError(f"{label}: the member {name[:80]!r} of the archive points out of its folder; do not trust this file")
+        if path.is_absolute() or ".." in path.parts or name[1:2] == ":":
+            raise FormatError(f"{label}: the member {name[:80]!r} of the archive points out of its folder; do not trust it")
 
 
 def _member(archive: zipfile.ZipFile, name: str, limit: int, label: str) -> bytes:

@@ -49,15 +49,17 @@ def concatenate(call: Call) -> Tensor:
     return Tensor(result, Mask(lambda: call.add("concat", *[mask.value for mask in present], suffix="/mask", axis=1)))
 
 
-@layer("Dot", honours="axes", fixed={"normalize": (False, None)})
+@layer("Dot", honours="axes normalize")
 def dot(call: Call) -> Tensor:
-    """Batch by batch, the product of two tensors summed over one axis of each."""
+    """Batch by batch, the product of two tensors summed over one axis of each, which `normalize` scales to length 1."""
     if len(call.inputs) != 2:
         raise call.bad(f"combines {len(call.inputs)} inputs, not two")
     a, b = (tensor.value for tensor in call.inputs)
     axes = call.config.get("axes", -1)
     first, second = (axes if isinstance(axes, list) else [axes, axes])[:2]
     left, right = _contracted(call, a, first, last=True), _contracted(call, b, second, last=False)
+    if call.flag("normalize"):
+        left, right = _unit(call, left, 2, "left"), _unit(call, right, 1, "right")
     product = call.add("matmul", left, right)
     extra = [axis for axis, value in ((1, a), (2, b)) if call.rank(value) == 2]
     if len(extra) == 2:
@@ -113,6 +115,14 @@ def _contracted(call: Call, value: str, axis: int, last: bool) -> str:
         return call.add("unsqueeze", value, suffix="/row" if last else "/column", axes=(1 if last else 2,))
     in_place = axis % 3 == (2 if last else 1)
     return value if in_place else call.add("transpose", value, suffix="/left" if last else "/right", perm=(0, 2, 1))
+
+
+def _unit(call: Call, value: str, axis: int, side: str) -> str:
+    """x / sqrt(max(sum(x^2), 1e-12)) along an axis."""
+    square = call.add("square", value, suffix=f"/{side}/square")
+    total = call.add("reduce_sum", square, suffix=f"/{side}/sum", axes=(axis,), keepdims=True)
+    bounded = call.add("maximum", total, call.constant(np.float32(1e-12), "smallest"), suffix=f"/{side}/bounded")
+    return call.add("mul", value, call.add("rsqrt", bounded, suffix=f"/{side}/rsqrt"), suffix=f"/{side}/unit")
 
 
 def _merged_mask(call: Call) -> Mask | None:

@@ -1,4 +1,4 @@
-"""Control flow: an If whose condition is the same for every length of the axes is replaced by its branch; loops become loop nodes."""
+"""Control flow: an If with one condition for every length of the axes gives way to its branch; Loop and Scan become loops."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -30,20 +30,24 @@ def branch(call: Call) -> list[Any]:
 
 
 def _either(call: Call, condition: str, holds: bool) -> list[Any]:
-    """An if_else node for a condition that depends on the length of an axis, `holds` for the stand-in lengths."""
-    bodies, results = [], []
-    for name, runs in (("then_branch", holds), ("else_branch", not holds)):
-        body = call.builder.body()
-        try:
-            results.append(_tensors(body, call.inline(call.attr(name), [], body)))
-        except Mismatch:
-            if runs:
-                raise
-            return call.inline(call.attr("then_branch" if holds else "else_branch"), [], call.builder)
-        bodies.append(body)
-    captured = tuple(dict.fromkeys(value for body, outs in zip(bodies, results, strict=True) for value in body.taken(outs)))
-    then, otherwise = (body.finished(outs, captured) for body, outs in zip(bodies, results, strict=True))
+    """An if_else node for a condition that depends on the length of an axis, `holds` for the stand-in lengths.
+
+    A branch that does not fit these lengths, such as a squeeze for length 1, stays empty and is refused when it is chosen.
+    """
+    found = [_branch(call, name, runs) for name, runs in (("then_branch", holds), ("else_branch", not holds))]
+    captured = tuple(dict.fromkeys(value for body, outs in found for value in body.taken(outs)))
+    then, otherwise = (body.finished(outs, captured) for body, outs in found)
     return list(call.add_many("if_else", condition, *captured, used=call.used, then=then, otherwise=otherwise))
+
+
+def _branch(call: Call, name: str, runs: bool) -> tuple[BodyBuilder, list[str]]:
+    body = call.builder.body()
+    try:
+        return body, _tensors(body, call.inline(call.attr(name), [], body))
+    except Mismatch:
+        if runs:
+            raise
+        return call.builder.body(), []
 
 
 @node("Loop")
@@ -57,7 +61,10 @@ def loop(call: Call) -> list[Any]:
     body = call.builder.body()
     initial = [call.input(2 + k) for k in range(n)]
     changing = [k for k in range(n) if results[1 + k] != names[2 + k]]
-    counters = [body.given("iteration", Fact((), "int64", np.asarray(0))), body.given("condition", Fact((), "bool", np.asarray(True)))]
+    counters = [
+        body.given("iteration", Fact((), "int64", np.asarray(0))),
+        body.given("condition", Fact((), "bool", np.asarray(True))),
+    ]
     values = [body.given(names[2 + k], body.fact(initial[k])) if k in changing else initial[k] for k in range(n)]
     outs = _tensors(body, call.inline(graph, [*counters, *values], body))
     kept = [outs[0], *(outs[1 + k] for k in changing), *outs[1 + n :]]
@@ -80,20 +87,30 @@ def scan(call: Call) -> list[Any]:
     condition = body.given("condition", Fact((), "bool", np.asarray(True)))
     initial = [call.input(k) for k in range(n)]
     values = [body.given(graph.input[k].name, body.fact(value)) for k, value in enumerate(initial)]
-    values += [body.add("gather", value, number, axis=axis, name=f"{call.name}/read{k}") for k, (value, axis) in enumerate(scanned)]
+    values += [
+        body.add("gather", value, number, axis=axis, name=f"{call.name}/read{k}") for k, (value, axis) in enumerate(scanned)
+    ]
     outs = _tensors(body, call.inline(graph, values, body))
     first, axis = scanned[0]
     trips = call.add("reshape", call.add("shape", first, start=axis, end=axis + 1), call.const(np.zeros(0, np.int64)))
     found = _loop_node(call, body, (trips, None), initial, [condition, *outs], call.used)
     axes = call.attr("scan_output_axes", None) or [0] * (total - n)
     backwards = call.attr("scan_output_directions", None) or [0] * (total - n)
-    stacked = [value if value is None else _placed(call, value, axis, back)
-               for value, axis, back in zip(found[n:], axes, backwards, strict=True)]
+    stacked = [
+        value if value is None else _placed(call, value, axis, back)
+        for value, axis, back in zip(found[n:], axes, backwards, strict=True)
+    ]
     return found[:n] + stacked
 
 
-def _loop_node(call: Call, body: BodyBuilder, control: tuple[str | None, str | None], initial: Sequence[str],
-               outs: Sequence[str], used: Sequence[bool]) -> list[str | None]:
+def _loop_node(
+    call: Call,
+    body: BodyBuilder,
+    control: tuple[str | None, str | None],
+    initial: Sequence[str],
+    outs: Sequence[str],
+    used: Sequence[bool],
+) -> list[str | None]:
     """The loop node for a body whose inputs are (iteration, condition, carried values); gives its outputs."""
     captured = tuple(body.taken(outs))
     finished = body.finished(outs, captured)

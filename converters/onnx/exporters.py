@@ -1,9 +1,8 @@
 """Files that an exporter is known to write wrongly: they are valid ONNX, but not the model that was trained."""
 
-from collections.abc import Iterator
 from typing import Any
 
-from edgelstm_converters.onnx.model import Model
+from edgelstm_converters.onnx.model import Model, all_nodes
 
 
 def exporter_notes(model: Model) -> list[str]:
@@ -13,7 +12,7 @@ def exporter_notes(model: Model) -> list[str]:
     suspect = next((check for name, check in _CHECKS.items() if proto.producer_name.startswith(name)), None)
     if suspect is None:
         return []
-    reasons = ((node, suspect(node)) for node in _nodes(proto.graph, *proto.functions))
+    reasons = ((node, suspect(node)) for node in all_nodes(proto.graph, *proto.functions))
     return [
         f"node {node.name or node.op_type!r} ({node.op_type}): {reason} (written by {exporter}); compare with the source model"
         for node, reason in reasons
@@ -42,15 +41,6 @@ def _tf2onnx(node: Any) -> str | None:
 
 
 _CHECKS = {"pytorch": _torch, "tf2onnx": _tf2onnx}
-
-
-def _nodes(*graphs: Any) -> Iterator[Any]:
-    """All nodes of graphs and functions, those of subgraphs too."""
-    waiting = list(graphs)
-    while waiting:
-        for node in waiting.pop().node:
-            yield node
-            waiting += [inner for attribute in node.attribute for inner in (attribute.g, *attribute.graphs)]
 
 
 def _attribute(node: Any, name: str) -> Any:

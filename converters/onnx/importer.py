@@ -18,6 +18,8 @@ from edgelstm.builder import GraphBuilder
 from edgelstm.errors import FormatError, ShapeError, UnsupportedError
 from edgelstm.graph import Graph
 
+_DEEPEST = 50  # functions that call each other
+_LARGEST_EXPANSION = 20_000  # nodes of functions written in place
 _LARGEST = 1 << 34  # bytes of one value whose shape is fixed
 
 
@@ -47,6 +49,7 @@ class Importer:
         self._active: list[tuple[str, str]] = []
         self._parts = sequence_lengths(model)
         self._visited = 0
+        self._allowed = len(model.proto.graph.node) + _LARGEST_EXPANSION
         self._branches: list[str] = []
 
     def graph(self) -> Graph:
@@ -62,10 +65,13 @@ class Importer:
             raise FormatError(f"{self._model.source}: {error}") from None
         if self._problems:
             raise UnsupportedError(f"{self._model.source} holds what is not supported:", self._problems)
-        self._ports.show(scope)
         version = self._model.opsets.get("", 0)
         provenance = {"framework": proto.producer_name or "onnx", "version": proto.producer_version, "opset": version}
-        return self._builder.build(provenance=provenance, notes=exporter_notes(self._model))
+        try:
+            self._ports.show(scope)
+            return self._builder.build(provenance=provenance, notes=exporter_notes(self._model))
+        except FormatError as error:
+            raise FormatError(f"{self._model.source}: {error}") from None
 
     def _run(self, graph: Any, scope: Scope, opsets: Mapping[str, int]) -> None:
         for tensor in graph.initializer:
@@ -119,7 +125,7 @@ class Importer:
             scope,
             attributes,
             lambda graph, values, builder: self._inline(graph, values, Scope(builder, scope), opsets),
-            self._parts.get(node.output[0]),
+            self._parts.get(node.output[0]) if node.output else None,
         )
         outputs = self._handled(handler, call, where)
         self._problems += [f"{where}: {problem}" for problem in call.problems]
@@ -185,6 +191,11 @@ class Importer:
         key = (function.domain, function.name)
         if key in self._active:
             raise FormatError(f"the function {function.domain}.{function.name} calls itself")
+        if len(self._active) >= _DEEPEST or self._visited > self._allowed:
+            raise FormatError(
+                f"its functions call each other more than {_DEEPEST} deep, or have more than {_LARGEST_EXPANSION} nodes "
+                "when written out"
+            )
         inner = Scope(scope.builder)
         for name, given in zip(function.input, node.input, strict=False):
             try:

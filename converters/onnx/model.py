@@ -1,6 +1,7 @@
 """An ONNX file as a checked protobuf: nothing outside its folder is read, and every tensor holds what it claims."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,30 @@ def load(source: Path) -> Model:
         raise FormatError(f"{source}: not an ONNX model, or a damaged one (its protobuf does not parse)") from None
     if not proto.HasField("graph") or not proto.graph.output:
         raise FormatError(f"{source}: holds no graph; an ONNX model has at least one output")
+    _check_text(proto, source)
     return Model(proto, source, _opsets(proto.opset_import, source))
+
+
+def all_nodes(*graphs: Any) -> Iterator[Any]:
+    """All nodes of graphs and functions, those of subgraphs too."""
+    waiting = list(graphs)
+    while waiting:
+        for node in waiting.pop().node:
+            yield node
+            waiting += [inner for attribute in node.attribute for inner in (attribute.g, *attribute.graphs)]
+
+
+def _check_text(proto: Any, source: Path) -> None:
+    """Raise FormatError for a name that is no UTF-8; protobuf gives such a one as bytes."""
+    ports = (*proto.graph.input, *proto.graph.output)
+    names = [proto.producer_name, proto.producer_version, *(named.name for named in (*proto.graph.initializer, *ports))]
+    names += [dim.dim_param for port in ports for dim in port.type.tensor_type.shape.dim]
+    names += [name for function in proto.functions for name in (function.name, function.domain, *function.input, *function.output)]
+    for node in all_nodes(proto.graph, *proto.functions):
+        names += [node.name, node.op_type, node.domain, *node.input, *node.output, *(entry.name for entry in node.attribute)]
+    damaged = next((name for name in names if isinstance(name, bytes)), None)
+    if damaged is not None:
+        raise FormatError(f"{source}: damaged: the name {damaged!r} is no UTF-8 text")
 
 
 def _opsets(imports: Any, source: Path) -> dict[str, int]:
@@ -122,8 +146,16 @@ def _inside(folder: Path, location: str, where: str) -> Path:
         raise FormatError(
             f"{where}: its external data is at {location!r}; only files in the model's own folder are read"
         )
-    if not path.is_file():
-        raise FormatError(f"{where}: its external data file {location!r} is missing beside the model")
+    if not _is_file(path):
+        raise FormatError(f"{where}: its external data file {location[:200]!r} is missing beside the model")
     if not path.resolve().is_relative_to(folder.resolve()):
         raise FormatError(f"{where}: its external data {location!r} is a link out of the model's folder")
     return path
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is an ordinary file; False also for names that no file can have."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False

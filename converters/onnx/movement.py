@@ -5,6 +5,7 @@ from edgelstm_converters.onnx.call import Call
 from edgelstm_converters.onnx.registry import node
 
 from edgelstm.errors import FormatError, ShapeError
+from edgelstm.facts import FOLD_LIMIT
 from edgelstm.ops.op import normal_axis
 
 _END = np.iinfo(np.int64).max
@@ -88,7 +89,7 @@ def unsqueeze(call: Call) -> object:
 def concat(call: Call) -> object:
     axis = call.attr("axis")
     values = [call.raw(i) for i in range(call.n_inputs)]
-    if all(isinstance(value, np.ndarray) for value in values):
+    if all(isinstance(value, np.ndarray) for value in values) and sum(value.size for value in values) <= FOLD_LIMIT:
         try:
             return np.concatenate(values, axis)
         except ValueError as error:

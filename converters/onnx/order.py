@@ -50,9 +50,10 @@ def sequence_lengths(model: Model) -> dict[str, int]:
     }
     lengths: dict[str, int] = {}
     for node in graph.node:
-        if node.op_type == "SequenceAt" and node.input[1] in positions:
-            position = int(model.array(positions[node.input[1]]).ravel()[0])
-            lengths[node.input[0]] = max(lengths.get(node.input[0], 0), position + 1)
+        if node.op_type == "SequenceAt" and len(node.input) == 2 and node.input[1] in positions:
+            position = model.array(positions[node.input[1]])
+            if position.size == 1 and position.dtype.kind in "iu":
+                lengths[node.input[0]] = max(lengths.get(node.input[0], 0), int(position.item()) + 1)
     return lengths
 
 

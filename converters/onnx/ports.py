@@ -54,7 +54,7 @@ class Ports:
         """Declare every output. Raises FormatError for an output that nothing computes, UnsupportedError for a sequence."""
         for port in self._model.proto.graph.output:
             if port.name not in scope:
-                raise FormatError(f"{self._model.source}: nothing computes the output {port.name!r}")
+                raise FormatError(f"nothing computes the output {port.name!r}")
             if isinstance(scope.get(port.name), list):
                 raise UnsupportedError(
                     f"{self._model.source} has outputs that are not supported:",

@@ -9,11 +9,11 @@ import os
 import sys
 from collections.abc import Sequence
 
-from edgelstm.cli import convert, doctor, info, run, verify, warm
+from edgelstm.cli import bench, convert, doctor, info, run, verify, warm
 from edgelstm.errors import EdgeLSTMError
 from edgelstm.version import __version__
 
-COMMANDS = (convert, info, run, verify, warm, doctor)
+COMMANDS = (convert, info, run, verify, bench, warm, doctor)
 INTERRUPTED, PIPE_CLOSED = 130, 141  # what a shell reports for SIGINT and SIGPIPE
 
 

@@ -6,7 +6,6 @@ damaged.
 """
 
 import argparse
-
 from pathlib import Path
 from typing import TYPE_CHECKING
 

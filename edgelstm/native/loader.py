@@ -25,7 +25,7 @@ _addresses: dict[tuple[str, Target], int] = {}
 _trackers: list[llvm.ResourceTracker] = []
 _idle: list["_Door"] = []
 _serial = itertools.count()
-_procedure = ctypes.CFUNCTYPE(None)
+_procedures = {False: ctypes.CFUNCTYPE(None), True: ctypes.PYFUNCTYPE(None)}
 _procedure_of_table = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
@@ -52,14 +52,17 @@ class _Door:
     tracker: llvm.ResourceTracker
 
 
-def thunk(table: np.ndarray) -> Callable[[], None]:
-    """A function without arguments that runs the table; it keeps the table alive, and its code is used again when collected."""
+def thunk(table: np.ndarray, *, brief: bool = False) -> Callable[[], None]:
+    """A function without arguments that runs the table; it keeps the table alive, and its code is used again when collected.
+
+    `brief` keeps the interpreter's lock during the call, which costs less than to give it up and to wait for it again.
+    """
     try:
         door = _idle.pop()
     except IndexError:
         door = _new_door()
     door.cell[0] = _address(table)
-    call = _procedure(door.address)
+    call = _procedures[brief](door.address)
     call.keeps = table
     weakref.finalize(call, _idle.append, door).atexit = False
     return call
@@ -76,7 +79,12 @@ def _new_door() -> _Door:
 
 def run_table(table: np.ndarray) -> None:
     """Runs a table once, without a thunk of its own."""
-    _procedure_of_table(_execute_address(host()))(_address(table))
+    run_at(_address(table))
+
+
+def run_at(address: int) -> None:
+    """Runs the table that lies at an address."""
+    _executor()(address)
 
 
 def _address(table: np.ndarray) -> int:
@@ -109,9 +117,11 @@ def _thunk_object(target: Target) -> bytes:
 
 
 @functools.cache
-def _execute_address(target: Target) -> int:
+def _executor() -> Callable[[int], None]:
+    target = host()
     with _lock:
-        return _load([ir_object(execute_ir(target), target)], [EXECUTE])[0]
+        (address,) = _load([ir_object(execute_ir(target), target)], [EXECUTE])
+    return _procedure_of_table(address)
 
 
 def _renew_lock() -> None:

@@ -9,7 +9,8 @@ from edgelstm.ops.op import Attr, Fact, NeedsFuture, Op, StateSlot, time_axes
 class IfElse(Op):
     """The outputs of `then` where the condition (one bool) holds, else those of `otherwise`.
 
-    Both subgraphs take `values` as inputs. The condition must follow from shapes and constants.
+    Both subgraphs take `values` as inputs. The condition must follow from shapes and constants. A subgraph without outputs
+    stands for a branch that is not supported.
     """
 
     name = "if_else"

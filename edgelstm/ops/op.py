@@ -3,6 +3,7 @@
 Every file beside this one declares the ops of one kind. A declaration imports NumPy only: kernels are named, never imported.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
@@ -33,7 +34,7 @@ class Fact:
 
     @property
     def size(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
 
 @dataclass(frozen=True)

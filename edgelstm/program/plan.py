@@ -1,5 +1,6 @@
 """From a graph and concrete shapes to a Program: shapes folded, ops lowered, arena planned, arguments laid out."""
 
+import functools
 import struct
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,13 +36,14 @@ class Program:
 
     `words` is the table [n, entry, block, ...] followed by the argument blocks; entry addresses and constants are final, every
     other address is relative to the base of its space (`spaces`, one number a word). `kernels` are the names called, in order.
-    `outputs` holds the shape of every output.
+    `outputs` holds the shape of every output, `ports` the number of inputs and outputs.
     """
 
     kernels: tuple[str, ...]
     words: np.ndarray
     spaces: np.ndarray
     outputs: tuple[tuple[int, ...], ...]
+    ports: int
     arena_nbytes: int
     constants: tuple[np.ndarray, ...]
 
@@ -49,6 +51,17 @@ class Program:
     def entry_words(self) -> slice:
         """The words that hold the kernels' entry addresses."""
         return slice(1, 1 + 2 * len(self.kernels), 2)
+
+    @functools.cached_property
+    def port_words(self) -> tuple[tuple[tuple[int, int], ...], ...]:
+        """For every input, then every output, the words that address it: (index in `words`, byte offset)."""
+        return tuple(tuple((int(word), int(self.words[word])) for word in np.flatnonzero(self.spaces == Space.PORTS + port))
+                     for port in range(self.ports))
+
+    @property
+    def constant_nbytes(self) -> int:
+        """Bytes of weights and other constants that one run reads."""
+        return sum(array.nbytes for array in self.constants)
 
 
 def state_layout(graph: Graph, shapes: Mapping[str, Sequence[int]], carriers: Collection[str]) -> StateLayout:
@@ -87,7 +100,8 @@ def plan(graph: Graph, shapes: Mapping[str, Sequence[int]], lanes: int, packed: 
     words, spaces = _encode(low.calls)
     shown = tuple(facts[port.value].shape for port in graph.outputs)
     constants = tuple(b.array for b in buffers if b.array is not None)
-    return Program(tuple(name for name, _ in low.calls), words, spaces, shown, arena_nbytes, constants)
+    return Program(tuple(name for name, _ in low.calls), words, spaces, shown,
+                   len(graph.inputs) + len(graph.outputs), arena_nbytes, constants)
 
 
 def _check_ports(graph: Graph, facts: Mapping[str, Fact]) -> None:

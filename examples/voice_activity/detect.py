@@ -1,7 +1,7 @@
 """Finds speech in a WAV file with the Silero VAD model, the way a device would: one frame of 32 ms after the other.
 
-The model is not part of this repository. Any Silero VAD v5 file for 16 kHz with the inputs `input`, `state` and `sr` will do, for
-example `silero_vad_16k_op15.onnx` from https://github.com/snakers4/silero-vad (MIT licence); an .elstm file made from it as well.
+The model is not part of this repository. Any Silero VAD v5 file for 16 kHz with the inputs `input`, `state` and `sr` will do,
+for example `silero_vad_16k_op15.onnx` of https://github.com/snakers4/silero-vad (MIT licence), or an .elstm file made from it.
 """
 
 import argparse
@@ -36,7 +36,8 @@ def read_wav(path: Path) -> np.ndarray:
     with wave.open(str(path), "rb") as file:
         found = file.getframerate(), file.getnchannels(), 8 * file.getsampwidth()
         if found != (RATE, 1, 16):
-            raise SystemExit(f"{path}: {found[0]} Hz, {found[1]} channels, {found[2]} bits; expected {RATE} Hz, 1 channel, 16 bits")
+            rate, channels, bits = found
+            raise SystemExit(f"{path}: {rate} Hz, {channels} channels, {bits} bits; expected {RATE} Hz, 1 channel, 16 bits")
         samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
     return samples.astype(np.float32) / 32768
 
@@ -49,7 +50,7 @@ def open_model(path: Path) -> edgelstm.Model:
 
 
 def frames(samples: np.ndarray) -> Iterator[np.ndarray]:
-    """Every frame with the end of the one before in front of it, shape (CONTEXT + FRAME,); the last one is filled with zeros."""
+    """Every frame with the end of the one before in front of it, shape (CONTEXT + FRAME,); the last is filled with zeros."""
     missing = -len(samples) % FRAME
     padded = np.concatenate([np.zeros(CONTEXT, np.float32), samples, np.zeros(missing, np.float32)])
     for start in range(0, len(padded) - CONTEXT, FRAME):
@@ -80,8 +81,11 @@ def segments(probabilities: np.ndarray, rules: Rules) -> list[tuple[float, float
     end = len(probabilities) * seconds
     if speaking:
         found[-1][1] = end
-    return [(max(start - rules.padding, 0.0), min(stop + rules.padding, end))
-            for start, stop in found if stop - start >= rules.min_speech]
+    return [
+        (max(start - rules.padding, 0.0), min(stop + rules.padding, end))
+        for start, stop in found
+        if stop - start >= rules.min_speech
+    ]
 
 
 def plot(samples: np.ndarray, probabilities: np.ndarray, spoken: list[tuple[float, float]], path: Path) -> None:
@@ -95,7 +99,8 @@ def plot(samples: np.ndarray, probabilities: np.ndarray, spoken: list[tuple[floa
         raise SystemExit("--plot needs matplotlib: pip install edgelstm[plot]") from None
     figure, axes = pyplot.subplots(figsize=(12, 4), layout="constrained")
     axes.plot(np.arange(len(samples)) / RATE, samples, color="0.7", linewidth=0.3, label="waveform")
-    axes.step(np.arange(len(probabilities)) * FRAME / RATE, probabilities, where="post", color="tab:blue", label="speech probability")
+    times = np.arange(len(probabilities)) * FRAME / RATE
+    axes.step(times, probabilities, where="post", color="tab:blue", label="speech probability")
     for start, stop in spoken:
         axes.axvspan(start, stop, color="tab:green", alpha=0.15)
     axes.set(xlabel="time (s)", ylim=(-1.05, 1.05), xlim=(0, len(samples) / RATE))

@@ -8,7 +8,7 @@ from edgelstm.facts import infer
 from edgelstm.graph import Graph, Port
 from edgelstm.passes.dead import remove_dead
 from edgelstm.passes.recognition.recurrences import without_chains, without_loops
-from edgelstm.stand_ins import SCALES, first_fitting, stand_in
+from edgelstm.stand_ins import SCALES, first_fitting, fixed_lengths, stand_in
 
 __all__ = ["recognise"]
 
@@ -50,7 +50,8 @@ def _recurrent_nodes(graph: Graph) -> int:
 
 def _shapes(graph: Graph, scale: int) -> dict[str, tuple[int, ...]]:
     symbols = dict.fromkeys(d for port in graph.inputs for d in port.shape if isinstance(d, str))
-    lengths = {symbol: stand_in(i, scale) for i, symbol in enumerate(symbols)}
+    avoid = fixed_lengths(graph)
+    lengths = {symbol: stand_in(i, scale, avoid) for i, symbol in enumerate(symbols)}
     return {port.name: tuple(lengths.get(d, d) for d in port.shape) for port in graph.inputs}
 
 

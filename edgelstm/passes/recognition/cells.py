@@ -1,15 +1,18 @@
-"""The equations of LSTM, GRU and SimpleRNN as forms: taken out of a value that may be one, and written down again to compare.
+"""The equations of LSTM, GRU and SimpleRNN as forms, and the weights that a value needs to be a step of such a cell.
 
-Taking out only guesses the parts; a value is a step of a cell when the equations, written with those parts, give its form.
+A value is a step of a cell when the equations, written with those weights, give just its form.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from edgelstm.passes.recognition.cores import LINEAR, Core, factored
 from edgelstm.passes.recognition.forms import ZERO, Activation, Algebra, Form, Matrix, Product
 
+_GATES = {"lstm": 4, "simple_rnn": 1}
 Columns = tuple[int, int]  # units of the input itself, where the input product was computed before
 
 
@@ -21,6 +24,12 @@ class Gate:
     R: Matrix | None
     b: np.ndarray
 
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Equal for equal weights."""
+        W, R = (side.key if isinstance(side, Matrix) else side for side in (self.W, self.R))
+        return W, R, self.b.astype(np.float32).tobytes()
+
     def form(self, algebra: Algebra, x: Form, h: Form) -> Form:
         """x W + h R + b."""
         of_x = algebra.part(x, *self.W) if isinstance(self.W, tuple) else algebra.matmul(x, self.W)
@@ -29,24 +38,11 @@ class Gate:
 
 
 @dataclass(frozen=True)
-class Core:
-    """A value that looks like the new h of a cell. `c` is the new c of an LSTM, `before` the old c or, of a GRU, the old h."""
-
-    kind: str
-    h: Form
-    gates: Mapping[str, Form]
-    activations: tuple[Activation, ...]
-    c: Form = ZERO
-    before: Form = ZERO
-    variant: str = ""
-
-
-@dataclass(frozen=True)
 class Cell:
     """A recurrent cell with its weights.
 
-    LSTM: gates i f g o, activations (recurrent, g, output). GRU: gates z r n, activations (recurrent, n); `variant` says how the
-    new state is written and whether the reset gate comes "after" or "before" the recurrent product. SimpleRNN: gate h.
+    LSTM: gates i f g o, activations (recurrent, g, output). GRU: gates z r n, activations (recurrent, n); `variant` says how
+    the new state is written and whether the reset gate comes "after" or "before" the recurrent product. SimpleRNN: gate h.
     """
 
     kind: str
@@ -55,6 +51,13 @@ class Cell:
     variant: str = ""
     reset: str = ""
     recurrent_bias: np.ndarray | None = None
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Equal for cells with equal weights."""
+        bias = None if self.recurrent_bias is None else self.recurrent_bias.astype(np.float32).tobytes()
+        gates = tuple(gate.key for gate in self.gates.values())
+        return self.kind, self.activations, self.variant, self.reset, bias, gates
 
     @property
     def units(self) -> int:
@@ -69,8 +72,10 @@ class Cell:
         return _nonlinear(algebra, self.activations[0], self.gates["h"].form(algebra, x, h)), ZERO
 
     def _lstm(self, algebra: Algebra, x: Form, h: Form, c: Form) -> tuple[Form, Form]:
-        i, f, g, o = (_nonlinear(algebra, act, self.gates[name].form(algebra, x, h))
-                      for name, act in zip("ifgo", (*self.activations[:1] * 2, *self.activations[1::-1]), strict=True))
+        i, f, g, o = (
+            _nonlinear(algebra, act, self.gates[name].form(algebra, x, h))
+            for name, act in zip("ifgo", (*self.activations[:1] * 2, *self.activations[1::-1]), strict=True)
+        )
         new = algebra.add(algebra.multiply(f, c), algebra.multiply(i, g))
         return algebra.multiply(o, _nonlinear(algebra, self.activations[2], new)), new
 
@@ -89,15 +94,6 @@ class Cell:
         return algebra.add(algebra.multiply(z, h), algebra.multiply(keep, n))
 
 
-def cores(algebra: Algebra, form: Form) -> Iterator[Core]:
-    """Every way in which a form may be the new h of a cell."""
-    yield from _lstm_cores(algebra, form)
-    yield from _gru_cores(algebra, form)
-    found = _activated(algebra, form)
-    if found is not None and found[0] != LINEAR:
-        yield Core("simple_rnn", form, {"h": found[1]}, (found[0],))
-
-
 def extract(algebra: Algebra, core: Core, is_input: Callable[[Product], bool]) -> Cell | None:
     """The cell of a core; `is_input` tells the products that are time steps of a sequence. None when it is no full step."""
     reader = _GateReader(algebra, is_input)
@@ -105,7 +101,7 @@ def extract(algebra: Algebra, core: Core, is_input: Callable[[Product], bool]) -
         cell = _gru_cell(reader, core)
     else:
         gates = {name: reader.gate(form) for name, form in core.gates.items()}
-        cell = None if None in gates.values() else Cell(core.kind, gates, core.activations)
+        cell = None if None in gates.values() or len(gates) != _GATES[core.kind] else Cell(core.kind, gates, core.activations)
     if cell is None or any(gate.R is None for gate in cell.gates.values()):
         return None
     return cell
@@ -125,9 +121,6 @@ def operands(algebra: Algebra, form: Form, matrix: Matrix | Columns | None) -> F
         elif isinstance(matrix, tuple) and atom.kind == "step" and matrix == (0, atom.width):
             found[product] = np.ones(())
     return Form(found)
-
-
-LINEAR: Activation = ("linear", 0.0, 0.0)
 
 
 class _GateReader:
@@ -188,11 +181,11 @@ def _reset(algebra: Algebra, form: Form, h: Form) -> tuple[str, Form, Form, Form
         atom = algebra.atoms[product[0]] if len(product) == 1 else None
         rest = Form({p: k for p, k in form.terms.items() if p != product})
         if atom is not None and atom.kind == "product":
-            for _, r, of_h in _factored(algebra, Form({product: c})):
+            for _, r, of_h in factored(algebra, Form({product: c})):
                 if list(_linear_atoms(algebra, of_h)):
                     return "after", r, rest, of_h
         if atom is not None and atom.kind == "linear" and len(atom.data[0]) == 1:
-            for _, r, state in _factored(algebra, Form({atom.data[0]: np.ones(())})):
+            for _, r, state in factored(algebra, Form({atom.data[0]: np.ones(())})):
                 if state.key == h.key:
                     return "before", r, rest, Form({product: c})
     return None
@@ -202,98 +195,6 @@ def _linear_atoms(algebra: Algebra, form: Form) -> Iterator:
     for product in form.terms:
         if len(product) == 1 and algebra.atoms[product[0]].kind == "linear":
             yield algebra.atoms[product[0]]
-
-
-def _lstm_cores(algebra: Algebra, form: Form) -> Iterator[Core]:
-    """h = o * act(c), c = f * c_before + i * g."""
-    for act_o, o, inside in _factored(algebra, form):
-        activated = _unscaled(algebra, _activated(algebra, inside))
-        for act_c, c in ((LINEAR, inside),) if activated is None else (activated, (LINEAR, inside)):
-            for act_g, gates, before in _cell_states(algebra, c, act_o):
-                yield Core("lstm", form, {**gates, "o": o}, (act_o, act_g, act_c), c, before)
-
-
-def _unscaled(algebra: Algebra, found: tuple[Activation, Form] | None) -> tuple[Activation, Form] | None:
-    """(hard sigmoid with alpha and beta, c) where the scale and the shift stand inside of it."""
-    if found is None or found[0] != ("hard_sigmoid", 1.0, 0.0):
-        return found
-    form = found[1]
-    beta = form.terms.get((), np.zeros(()))
-    alphas = [c for product, c in form.terms.items() if product != ()]
-    if not alphas or alphas[0].ndim or beta.ndim:
-        return found
-    c = algebra.scale(algebra.add(form, algebra.constant(-beta)), 1 / alphas[0])
-    return ("hard_sigmoid", float(alphas[0]), float(beta)), c
-
-
-def _cell_states(algebra: Algebra, c: Form, recurrent: Activation) -> Iterator[tuple[Activation, dict[str, Form], Form]]:
-    """(activation of g, gates, c_before) of every way to read c; without f and c_before where c_before is 0."""
-    summands = [Form({product: k}) for product, k in c.terms.items()]
-    if len(summands) == 1:
-        for act_g, i, g in _gated(algebra, summands[0], recurrent):
-            yield act_g, {"i": i, "g": g}, ZERO
-    if len(summands) == 2:
-        for kept, fresh in (summands, summands[::-1]):
-            for act_f, f, before in _factored(algebra, kept):
-                for act_g, i, g in _gated(algebra, fresh, recurrent) if act_f == recurrent else ():
-                    yield act_g, {"i": i, "f": f, "g": g}, before
-
-
-def _gated(algebra: Algebra, form: Form, recurrent: Activation) -> Iterator[tuple[Activation, Form, Form]]:
-    """(activation of g, i, g) for i * act(g)."""
-    for act_i, i, inside in _factored(algebra, form):
-        if act_i == recurrent:
-            act_g, g = _activated(algebra, inside) or (LINEAR, inside)
-            yield act_g, i, g
-
-
-def _gru_cores(algebra: Algebra, form: Form) -> Iterator[Core]:
-    """h = z * h_before + (1 - z) * n, or n + z * (h_before - n)."""
-    summands = [Form({product: k}) for product, k in form.terms.items()]
-    for fresh in summands if len(summands) <= 2 else ():
-        kept = [one for one in summands if one is not fresh]
-        for act_n, n, rest in _factored(algebra, fresh):
-            found = _kept_share(algebra, rest)
-            if found is None:
-                continue
-            act_z, z, z_form = found
-            before = ZERO if not kept else next((b for a, g, b in _factored(algebra, kept[0]) if g.key == z.key and a == act_z), None)
-            if before is not None:
-                yield Core("gru", form, {"z": z, "n": n}, (act_z, act_n), ZERO, before, "shares")
-        yield from _gru_difference(algebra, form, fresh, kept)
-
-
-def _gru_difference(algebra: Algebra, form: Form, fresh: Form, kept: list[Form]) -> Iterator[Core]:
-    found = _activated(algebra, fresh)
-    if found is None or len(kept) != 1:
-        return
-    for act_z, z, inside in _factored(algebra, kept[0]):
-        yield Core("gru", form, {"z": z, "n": found[1]}, (act_z, found[0]), ZERO, algebra.add(inside, fresh), "difference")
-
-
-def _kept_share(algebra: Algebra, form: Form) -> tuple[Activation, Form, Form] | None:
-    """(activation, gate, the activated gate) of 1 - gate."""
-    gate = algebra.add(algebra.constant(1), algebra.scale(form, -1))
-    found = _activated(algebra, gate)
-    return None if found is None else (*found, gate)
-
-
-def _factored(algebra: Algebra, form: Form) -> Iterator[tuple[Activation, Form, Form]]:
-    """(activation, its argument, what it is multiplied by) for every non-linearity that is a factor of a product."""
-    if form.atom is None or algebra.atoms[form.atom].kind != "product":
-        return
-    inside = algebra.atoms[form.atom].data[0]
-    for number in dict.fromkeys(next(iter(inside.terms))):
-        atom = algebra.atoms[number]
-        rest = algebra.divided(inside, number) if atom.kind == "nonlinear" else None
-        if rest is not None:
-            yield *atom.data, rest
-
-
-def _activated(algebra: Algebra, form: Form) -> tuple[Activation, Form] | None:
-    """(activation, its argument) of a form that is one non-linearity."""
-    atom = None if form.atom is None else algebra.atoms[form.atom]
-    return atom.data if atom is not None and atom.kind == "nonlinear" else None
 
 
 def _nonlinear(algebra: Algebra, activation: Activation, form: Form) -> Form:

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from edgelstm.passes.recognition.cells import Cell, Core, cores, extract, operands
-from edgelstm.passes.recognition.forms import ZERO, Algebra, Form, Product
+from edgelstm.passes.recognition.cells import Cell, extract, operands
+from edgelstm.passes.recognition.cores import Core, cores
+from edgelstm.passes.recognition.forms import ZERO, Form, Product
 from edgelstm.passes.recognition.reading import Reading
 
 _FIRST_GATE = {"lstm": "i", "gru": "z", "simple_rnn": "h"}
@@ -72,12 +73,14 @@ class ChainFinder:
         self._shown: dict[tuple, tuple[Chain, int]] = {}
         self._products: set[Product] = set()
         self._taken: set[tuple] = set()
+        self._tried: set[tuple] = set()
 
     def find(self) -> list[Chain]:
         """The chains, each after those that it reads from."""
         before = -1
         while before != len(self.chains):
             before = len(self.chains)
+            self._tried.clear()
             for core in self._cores:
                 if core.h.key not in self._taken:
                     self._try(core)
@@ -85,10 +88,10 @@ class ChainFinder:
 
     def _try(self, core: Core) -> None:
         cell = extract(self._algebra, core, self._is_input)
-        if cell is None or self._as_step(cell, core) is None:
+        if cell is None or cell.key in self._tried or self._as_step(cell, core) is None:
             return
-        steps = [step for other in self._cores if other.kind == cell.kind
-                 and (step := self._as_step(cell, other)) is not None]
+        self._tried.add(cell.key)
+        steps = [step for other in self._cores if other.kind == cell.kind and (step := self._as_step(cell, other)) is not None]
         for chain in self._linked(cell, steps):
             self._taken.update(step.after[0].key for step in chain.steps)
             self.chains.append(chain)
@@ -151,15 +154,15 @@ class ChainFinder:
                 yield chain
 
     def _mask_between(self, one: Step, other: Step) -> tuple[int | None] | tuple[()]:
-        """(None,) where a step starts from the state that the one before leaves, (truth atom,) where that is masked, else ()."""
+        """(None,) where a step starts from the state that the one before leaves, (truth atom,) where masked, else ()."""
         if _keys(other.before) == _keys(one.after):
             return (None,)
         opened = self._algebra.opened(other.before[0])
         for number in dict.fromkeys(number for product in opened.terms for number in product):
             atom = self._algebra.atoms[number]
-            if atom.truth and atom.kind == "step" and atom.data[2] == one.position:
-                if _keys(self._held(number, one)) == _keys(other.before):
-                    return (number,)
+            masks = atom.truth and atom.kind == "step" and atom.data[2] == one.position
+            if masks and _keys(self._held(number, one)) == _keys(other.before):
+                return (number,)
         return ()
 
     def _held(self, truth: int, step: Step) -> tuple[Form, Form]:

@@ -228,8 +228,10 @@ class Reading:
             return None
         starts, ends, axes, steps = ([] if n is None else n.reshape(-1).tolist() for n in (*numbers, None, None)[:4])
         axes, steps = [a % x.rank for a in axes or range(len(starts))], steps or [1] * len(starts)
-        cuts = {a: range(*slice(start, end, step).indices(x.shape[a]))
-                for start, end, a, step in zip(starts, ends, axes, steps, strict=True)}
+        cuts = {
+            a: range(*slice(start, end, step).indices(x.shape[a]))
+            for start, end, a, step in zip(starts, ends, axes, steps, strict=True)
+        }
         changed = {a: cut for a, cut in cuts.items() if cut != range(x.shape[a])}
         if len(changed) != 1:
             return None if changed else self.form(node.inputs[0])

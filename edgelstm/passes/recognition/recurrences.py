@@ -14,6 +14,7 @@ from edgelstm.passes.recognition.forms import Algebra, Form
 from edgelstm.passes.recognition.reading import Reading
 from edgelstm.passes.recognition.writing import Writing
 
+_NO_LIMIT = 2**31 - 1  # a constant number of iterations below it may cut long sequences short
 _SAMPLED = 3  # iterations of a loop that are compared with the equations
 
 
@@ -48,6 +49,9 @@ def _without_loop(graph: Graph, loop: Node, facts: Mapping[str, Fact]) -> Graph:
         writer = Writer(dict(facts))
         outs = writer.iterations(loop, min(trips, _SAMPLED))
     except EdgeLSTMError:
+        return graph
+    limit = graph.constants.get(loop.inputs[0])
+    if limit is not None and trips < limit.item() < _NO_LIMIT:
         return graph
     reading = Reading(Algebra(), writer.facts)
     reading.read(writer.nodes)
@@ -113,7 +117,10 @@ def _single(form: Form, writing: Writing, chain: Chain, only_states: bool) -> st
     return writing.output(chain, keys.index(form.key)) if not only_states and form.key in keys else None
 
 
-def _rewritten(graph: Graph, nodes: Sequence[Node], writing: Writing, meaning: Mapping[str, str], notes: Sequence[str]) -> Graph:
+def _rewritten(
+    graph: Graph, nodes: Sequence[Node], writing: Writing, meaning: Mapping[str, str], notes: Sequence[str]
+) -> Graph:
+    """The graph with these nodes, in which `meaning` takes the place of what was recognised."""
     renamed = [replace(node, inputs=tuple(meaning.get(name, name) for name in node.inputs)) for node in nodes]
     outputs = tuple(replace(port, value=meaning.get(port.value, port.value)) for port in graph.outputs)
     constants = {**graph.constants, **writing.constants}
@@ -139,8 +146,13 @@ def _ordered(nodes: Sequence[Node], known: set[str]) -> tuple[Node, ...]:
 
 
 def _common_prefix(graph: Graph) -> str:
-    taken = {node.name for node in graph.nodes}
-    return next(name for name in ("recognised", *(f"recognised{i}" for i in range(2, 99))) if not any(t.startswith(name) for t in taken))
+    """The start of the names of new nodes; no name of the graph starts so."""
+    taken = [*(node.name for node in graph.nodes), *graph.constants]
+    prefix, number = "recognised", 1
+    while any(name.startswith(f"{prefix}/") for name in taken):
+        number += 1
+        prefix = f"recognised{number}"
+    return prefix
 
 
 def _note(chain: Chain, name: str, what: str) -> str:

@@ -1,6 +1,7 @@
 """Writes recurrent nodes for recognised chains, and the values that take the place of what the chains computed."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -41,7 +42,9 @@ class Writing:
         inputs |= {f"{state}0": value for state, value in zip("hc", initial, strict=False)}
         declared = [slot.rstrip("?") for slot in ops.get(chain.cell.kind).inputs]
         outputs = tuple(f"{name}.{state}" for state in ("y", "h", "c")[: 1 + len(initial)])
-        self.nodes.append(Node(name, chain.cell.kind, tuple(inputs.get(slot) for slot in declared), outputs, self._attrs(chain)))
+        self.nodes.append(
+            Node(name, chain.cell.kind, tuple(inputs.get(slot) for slot in declared), outputs, self._attrs(chain))
+        )
         self.written[chain] = name
         return True
 
@@ -58,7 +61,9 @@ class Writing:
         position, name = chain.steps[number].position, self.written[chain]
         if (chain, "split") not in self._extra:
             pieces = tuple(f"{name}.y[{i}:{i + 1}]" for i in range(last + 1))
-            self.nodes.append(Node(f"{name}.split", "split", (self._y(chain),), pieces, {"axis": axis, "sizes": (1,) * len(pieces)}))
+            self.nodes.append(
+                Node(f"{name}.split", "split", (self._y(chain),), pieces, {"axis": axis, "sizes": (1,) * len(pieces)})
+            )
             self._extra[chain, "split"] = name
         piece = f"{name}.y[{position}:{position + 1}]"
         return self._once((chain, number), f"{name}.y[{position}]", "squeeze", (piece,), {"axes": (axis,)})
@@ -89,7 +94,7 @@ class Writing:
     def _y(self, chain: Chain) -> str:
         return f"{self.written[chain]}.y"
 
-    def _initial(self, form: Form) -> str | None | bool:
+    def _initial(self, form: Form) -> str | Literal[False] | None:
         """The value of an initial state, None where it is zero, False where nothing available holds it."""
         if not form.terms:
             return None
@@ -115,7 +120,9 @@ class Writing:
         found |= {"b": b} if b.any() else {}
         if cell.reset == "after" and np.any(cell.recurrent_bias):
             found["rb"] = np.concatenate([np.zeros(2 * units), np.broadcast_to(cell.recurrent_bias, (units,))])
-        return {slot: self._constant(f"{name}.{slot}", np.ascontiguousarray(array, np.float32)) for slot, array in found.items()}
+        return {
+            slot: self._constant(f"{name}.{slot}", np.ascontiguousarray(array, np.float32)) for slot, array in found.items()
+        }
 
     def _input_matrix(self, chain: Chain, W: Matrix | Columns) -> np.ndarray:
         """The matrix on the input; where its product was computed before, one that picks the columns."""

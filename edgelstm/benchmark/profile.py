@@ -1,0 +1,72 @@
+"""The time of every kernel call of a program, alone and with the arguments that it has in the whole."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgelstm import native
+from edgelstm.benchmark.timing import burst_ns
+from edgelstm.graph import Graph
+from edgelstm.memory import address, aligned_zeros
+from edgelstm.program.operands import Space
+from edgelstm.program.plan import Program
+from edgelstm.programs import Programs
+from edgelstm.streaming import step_shapes
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A program on memory of its own, filled with `inputs`. `table` calls all kernels; `holds` keeps the memory alive."""
+
+    program: Program
+    table: np.ndarray
+    holds: tuple[np.ndarray, ...]
+
+    def whole(self) -> float:
+        """ns of the native call alone, as a Python loop sees it."""
+        return burst_ns(native.thunk(self.table))
+
+    def calls(self) -> list[dict[str, str | float | int]]:
+        """Number, kernel, time (without the call's own overhead) and share of every kernel call. Shares sum to 100."""
+        empty = door_ns()
+        self.whole()
+        times = [max(burst_ns(native.thunk(self._alone(number))) - empty, 0.0) for number in range(len(self.program.kernels))]
+        total = sum(times) or 1.0
+        return [{"call": number, "kernel": name, "us": ns / 1e3, "share_percent": 100 * ns / total}
+                for number, (name, ns) in enumerate(zip(self.program.kernels, times, strict=True))]
+
+    def _alone(self, number: int) -> np.ndarray:
+        """A table with this kernel call only; its argument block is the one in the whole table."""
+        return np.array([1, *self.table[1 + 2 * number : 3 + 2 * number]], np.int64)
+
+
+def bound_step(graph: Graph, inputs: Mapping[str, np.ndarray], batch: int) -> Bound:
+    """The program of one streaming step, with its states."""
+    programs = Programs(graph)
+    layout = programs.stream_layout(batch)
+    return _bound(programs.for_stream(step_shapes(graph, batch, 1), layout), graph, inputs, aligned_zeros((layout.nbytes,), np.uint8))
+
+
+def bound_run(graph: Graph, inputs: Mapping[str, np.ndarray], batch: int, steps: int) -> Bound:
+    """The program of a stateless run."""
+    return _bound(Programs(graph).for_run(step_shapes(graph, batch, steps)).program, graph, inputs, aligned_zeros((0,), np.uint8))
+
+
+def door_ns() -> float:
+    """ns of an empty table through the door that a step takes: what calling native code costs from Python."""
+    return burst_ns(native.thunk(np.zeros(1, np.int64)))
+
+
+def _bound(program: Program, graph: Graph, inputs: Mapping[str, np.ndarray], state: np.ndarray) -> Bound:
+    shapes = [(port, tuple(inputs[port.name].shape)) for port in graph.inputs]
+    ports = [aligned_zeros(shape, port.dtype) for port, shape in shapes]
+    for (port, _), array in zip(shapes, ports, strict=True):
+        array[...] = inputs[port.name]
+    ports += [aligned_zeros(shape, port.dtype) for shape, port in zip(program.outputs, graph.outputs, strict=True)]
+    arena, table = aligned_zeros((program.arena_nbytes,), np.uint8), aligned_zeros(program.words.shape, np.int64)
+    bases = np.zeros(Space.PORTS + len(ports), np.int64)
+    bases[[Space.TABLE, Space.ARENA, Space.STATE]] = address(table), address(arena), address(state)
+    bases[Space.PORTS :] = [address(array) for array in ports]
+    np.add(program.words, bases[program.spaces], out=table)
+    return Bound(program, table, (arena, state, *ports))

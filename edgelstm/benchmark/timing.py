@@ -1,0 +1,99 @@
+"""Latencies: calls timed one by one, bursts of calls too short for the clock, several runtimes in turns, and percentiles."""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from itertools import cycle, islice
+from typing import Any
+
+import numpy as np
+
+WARM_UP_CALLS, LEAST_CALLS, MOST_CALLS = 5, 5, 1_000_000
+_CHUNK_SECONDS = 0.05
+_BURST_NS, _BURSTS = 2e6, 15
+LEAST_TURNS, MOST_TURNS = 7, 400
+_TURN_NS = 3e6
+_clock = time.perf_counter_ns
+
+
+def latencies(call: Callable[[Any], Any], inputs: Sequence[Any], seconds: float) -> np.ndarray:
+    """ns of every call in about `seconds`, fed with one input after another. The cost of reading the clock is taken off."""
+    chunk = list(islice(cycle(inputs), max(LEAST_CALLS, _calls_within(call, inputs, _CHUNK_SECONDS))))
+    off = statistics.median(_timed(lambda x: None, chunk[:1000] * 3))
+    taken: list[int] = []
+    deadline = time.perf_counter() + seconds
+    while not taken or (time.perf_counter() < deadline and len(taken) < MOST_CALLS):
+        taken += _timed(call, chunk)
+    return np.maximum(np.array(taken, np.float64) - off, 0.0)
+
+
+def burst_ns(call: Callable[[], Any]) -> float:
+    """ns of a call that takes no argument, the loop included: that of the least disturbed of many bursts."""
+    call()
+    repeats = 1
+    while (spent := _burst(call, repeats)) < _BURST_NS:
+        repeats *= 2 if spent > _BURST_NS / 10 else 8
+    return min(_burst(call, repeats) / repeats for _ in range(_BURSTS))
+
+
+def summary(samples: np.ndarray) -> dict[str, float]:
+    """Percentiles of latencies in ns, as microseconds."""
+    p50, p90, p99 = np.percentile(samples, (50, 90, 99)) / 1e3
+    return {"p50_us": float(p50), "p90_us": float(p90), "p99_us": float(p99), "max_us": float(samples.max()) / 1e3,
+            "calls": len(samples)}
+
+
+def _calls_within(call: Callable[[Any], Any], inputs: Sequence[Any], seconds: float) -> int:
+    start = time.perf_counter()
+    for x in islice(cycle(inputs), WARM_UP_CALLS):
+        call(x)
+    once = min(_timed(call, inputs[:WARM_UP_CALLS])) * 1e-9
+    return int(seconds / max(once, 1e-7)) if time.perf_counter() - start < 10 * seconds else 1
+
+
+def _timed(call: Callable[[Any], Any], inputs: Sequence[Any]) -> list[int]:
+    taken, clock = [], _clock
+    for x in inputs:
+        start = clock()
+        call(x)
+        taken.append(clock() - start)
+    return taken
+
+
+def _burst(call: Callable[[], Any], repeats: int) -> int:
+    start = _clock()
+    for _ in range(repeats):
+        call()
+    return _clock() - start
+
+
+def turns(bursts: Sequence[Callable[[Sequence[Any]], Any]], inputs: Sequence[Any], seconds: float,
+          pause: float = 0.0) -> np.ndarray:
+    """Seconds a call, (turns, bursts): short bursts of all take turns for about `seconds`, and who begins changes.
+
+    `bursts` each call what they time for every input of a list. `pause` seconds pass before each burst. Compare within a turn:
+    what else the machine does meanwhile meets all alike.
+    """
+    fed = [list(islice(cycle(inputs), _calls_a_turn(burst, inputs))) for burst in bursts]
+    taken: list[list[float]] = []
+    deadline = time.perf_counter() + seconds
+    while len(taken) < LEAST_TURNS or (time.perf_counter() < deadline and len(taken) < MOST_TURNS):
+        turn = [0.0] * len(bursts)
+        for k in ((len(taken) + k) % len(bursts) for k in range(len(bursts))):
+            time.sleep(pause)
+            start = _clock()
+            bursts[k](fed[k])
+            turn[k] = (_clock() - start) * 1e-9 / len(fed[k])
+        taken.append(turn)
+    return np.array(taken)
+
+
+def _calls_a_turn(burst: Callable[[Sequence[Any]], Any], inputs: Sequence[Any]) -> int:
+    """How many calls fill a turn; the best of three tries, after a first call."""
+    burst(inputs[:1])
+    few, best = inputs[:8], float("inf")
+    for _ in range(3):
+        start = _clock()
+        burst(few)
+        best = min(best, (_clock() - start) / len(few))
+    return max(1, int(_TURN_NS / max(best, 1.0)))
