@@ -1,7 +1,7 @@
 """One recurrent layer with seeded weights, for every runtime from the same numbers.
 
-Weights are normal with standard deviation 1 / sqrt(units), drawn in the order W, R, b, rb; gates lie along the first axis in the
-order i f g o (LSTM) and z r n (GRU), so that a layer of the same op and size is the same layer in every file and process.
+Weights are normal with standard deviation 1 / sqrt(units), drawn in the order W, R, b, rb; gates lie along the first axis in
+the order i f g o (LSTM) and z r n (GRU), so that a layer of the same op and size is the same in every file and process.
 """
 
 from collections.abc import Sequence

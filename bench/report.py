@@ -15,7 +15,8 @@ def _fields(found: dict[str, Any]) -> list[str]:
         return [*start, *["-"] * 5, target, _number(found["bound_us"]), "-", "-"]
     times, own = found["times_us"], found["times_us"]["EdgeLSTM"]
     best = found.get("best_peer")
-    peer = [_number(times[best]), best, f"{found['ratio']:.2f}", "{:.2f}-{:.2f}".format(*found["spread"])] if best else ["-"] * 4
+    spread = "{:.2f}-{:.2f}".format(*found["spread"]) if best else ""
+    peer = [_number(times[best]), best, f"{found['ratio']:.2f}", spread] if best else ["-"] * 4
     return [*start, _number(own), *peer, target, _number(found["bound_us"]), f"{own / found['bound_us']:.2f}",
             f"{found['errors']['EdgeLSTM']:.1e}"]
 

@@ -1,7 +1,7 @@
 """One layer run by every runtime, each in its fastest form from Python, behind one small interface.
 
-A Work says what is to be done; a runtime makes a Runner for it, or raises NotComparable with the reason. `burst` feeds one input
-after another and leaves the last output where `last` finds it, so that the loop around the calls is the same for all.
+A Work says what is to be done; a runtime makes a Runner for it, or raises NotComparable with the reason. `burst` feeds one
+input after another and leaves the last output where `last` finds it, so that the loop around the calls is the same for all.
 """
 
 import functools
@@ -29,7 +29,7 @@ class NotComparable(Exception):
 
 @dataclass(frozen=True)
 class Work:
-    """`form` is step or advance (inputs (F,), state kept from call to call) or sequence (inputs (batch, steps, F), stateless)."""
+    """`form` is step or advance (inputs (F,), states kept from call to call) or sequence ((batch, steps, F), stateless)."""
 
     cell: Cell
     form: str

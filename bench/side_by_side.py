@@ -41,7 +41,7 @@ class Entry:
 
 def compare(row: str, work: Work, peers: Sequence[str], limits: ceilings.Ceilings, seconds: float) -> dict[str, Any]:
     """One cell of the table: times in us, ratios, bound, and why a runtime is missing."""
-    inputs, expected = _checked_inputs(work)
+    inputs, expected = checked_inputs(work)
     entries, missing = _entries(work, peers, inputs, expected)
     found = {"row": row, "size": work.cell.size, "batch": work.batch, "steps": work.steps, "threads": work.threads,
              "target": grid.target(row, work), "bound_us": _bound(work, limits) / 1e3, "missing": missing}
@@ -67,7 +67,7 @@ def _ratios(names: Sequence[str], turns: np.ndarray) -> dict[str, Any]:
     return {"ratios": ratios, "best_peer": best, "ratio": ratios[best], "spread": spread}
 
 
-def _checked_inputs(work: Work) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def checked_inputs(work: Work) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Seeded inputs that all differ, and what the float64 reference makes of them."""
     rng = np.random.default_rng(7)
     count = CHECKED_FRAMES if work.is_step else CHECKED_SEQUENCES
@@ -93,7 +93,7 @@ def _entries(work: Work, peers: Sequence[str], inputs: Sequence[np.ndarray],
         except (NotComparable, DeviceError) as reason:
             missing[label] = str(reason)
             continue
-        error = _largest_error(runner, inputs, expected)
+        error = largest_error(runner, inputs, expected)
         if error <= TOLERANCE:
             shown = runner.name if own.threads == 1 or name == "EdgeLSTM" else f"{runner.name}, {own.threads} threads"
             entries.append(Entry(replace(runner, name=shown), error))
@@ -102,7 +102,7 @@ def _entries(work: Work, peers: Sequence[str], inputs: Sequence[np.ndarray],
     return entries, missing
 
 
-def _largest_error(runner: Runner, inputs: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float:
+def largest_error(runner: Runner, inputs: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float:
     worst = 0.0
     for x, y in zip(inputs, expected, strict=True):
         runner.burst([x])
@@ -136,7 +136,7 @@ def _processor() -> str:
 
 
 def cells(given: argparse.Namespace, limits: ceilings.Ceilings) -> Iterator[dict[str, Any]]:
-    """Every wanted cell of the grid, in order. GRU and SimpleRNN aim at the lead over ONNX Runtime that LSTM has in this run."""
+    """Every wanted cell of the grid, in order. GRU and SimpleRNN aim at the lead over ONNX Runtime of LSTM in this run."""
     told, leads = set(), {}
     for row in given.rows:
         for work in grid.works(row, given.sizes):

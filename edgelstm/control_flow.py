@@ -1,6 +1,6 @@
 """What is known of the outputs of control-flow nodes: which branch runs, how often a loop runs, and the shapes that follow."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,7 +61,24 @@ def trip_count(node: Any, facts: Facts, infer_node: InferNode) -> int:
     needed, steps = _control_slice(node)
     carried = {name: facts[node.inputs[2 + k]] for k, name in needed.items()}
     captured = _captured(node, facts)
-    trips = 0
+    key = (limit, *_prints(steps, captured | carried))
+    if key not in body.trips:
+        body.trips[key] = _counted(node, steps, needed, captured, carried, limit, infer_node)
+    return body.trips[key]
+
+
+def _prints(steps: Sequence[Any], known: Facts) -> list[tuple]:
+    """What the steps of a condition see, as values that can be compared."""
+    read = sorted({name for inner in steps for name in inner.inputs if name in known})
+    facts = [known[name] for name in read]
+    return [(name, f.shape, f.dtype, None if f.value is None else f.value.tobytes()) for name, f in zip(read, facts, strict=True)]
+
+
+def _counted(node: Any, steps: Sequence[Any], needed: Mapping[int, str], captured: Facts, carried: Facts, limit: int | None,
+             infer_node: InferNode) -> int:
+    """The number of iterations, found by walking the condition alone through all of them."""
+    body: Body = node.attrs["body"]
+    trips, goes_on = 0, True
     while goes_on and (limit is None or trips < limit):
         _check_trips(node, trips)
         local = {**captured, **carried, **_counters(body, trips)}

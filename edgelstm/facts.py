@@ -7,7 +7,7 @@ import numpy as np
 from edgelstm import control_flow, ops
 from edgelstm.errors import EdgeLSTMError, ShapeError
 from edgelstm.graph import Graph, Node
-from edgelstm.ops.op import Fact, Op
+from edgelstm.ops.op import MAX_RANK, Fact, Op
 
 FOLD_LIMIT = 1 << 22  # elements; larger results of constant arithmetic are computed when the program runs
 
@@ -35,6 +35,8 @@ def infer_node(node: Node, facts: Mapping[str, Fact]) -> dict[str, Fact]:
         outs = op.infer(node.attrs, ins)
     except ShapeError as error:
         raise ShapeError(f"node {node.name!r} ({node.op}): {error}", *error.args[1:]) from None
+    if any(fact.rank > MAX_RANK for fact in outs):
+        raise ShapeError(f"node {node.name!r} ({node.op}): its result has more than {MAX_RANK} axes")
     outs = _folded(op, node, ins, outs)
     return {name: fact for name, fact in zip(node.outputs, outs, strict=False) if name is not None}
 

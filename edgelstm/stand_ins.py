@@ -13,7 +13,7 @@ from edgelstm.ops.op import Body
 
 T = TypeVar("T")
 
-_STARTS = (1009, 577, 97, 13)
+_STARTS = (251, 577, 97, 13)
 SCALES = range(len(_STARTS))
 
 _FEW = 64  # elements of an integer constant that may be a list of lengths

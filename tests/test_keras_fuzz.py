@@ -28,12 +28,13 @@ JUNK = (
     [], [None], [[]], [1, 2], ["frames", 0, 0], [["frames", 0, 0]], ["memory", -1, 9], [[[["frames", 0, 0, {}]]]],
     {}, {"class_name": None}, {"class_name": "LSTM", "config": {}}, {"config": None}, {"value": None}, TENSOR,
 )
-KINDS = (*(kind for kind in kinds() if not kind.startswith("tf.")), "Functional", "Sequential", "TFOpLambda", "GetItem", "Cast")
+KINDS = (*(kind for kind in kinds() if not kind.startswith("tf.")), "Functional", "Sequential", "TFOpLambda", "GetItem")
 KEYS = (
-    "units", "activation", "axis", "layer", "cell", "cells", "layers", "mode", "axes", "function", "dims", "target_shape", "size",
-    "padding", "mean", "variance", "scale", "filters", "kernel_size", "mask_value", "merge_mode", "dtype", "batch_shape", "name",
-    "input_layers", "output_layers", "inbound_nodes", "class_name", "module", "config", "n", "pool_size", "groups", "alpha",
-    "return_state", "recurrent_activation", "num_heads", "key_dim", "negative_slope", "max_value", "newshape",
+    "units", "activation", "axis", "layer", "cell", "cells", "layers", "mode", "axes", "function", "dims",
+    "target_shape", "size", "padding", "mean", "variance", "scale", "filters", "kernel_size", "mask_value",
+    "merge_mode", "dtype", "batch_shape", "name", "input_layers", "output_layers", "inbound_nodes", "class_name",
+    "module", "config", "n", "pool_size", "groups", "alpha", "return_state", "recurrent_activation", "num_heads",
+    "key_dim", "negative_slope", "max_value", "newshape",
 )
 
 

@@ -31,7 +31,7 @@ def test_the_executor_needs_only_its_table(target):
     assert undefined_symbols(ir_object(thunk_ir(target), target)) <= {TABLE}
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru", "simple_rnn", "gemm1", "gemm4"])
+@pytest.mark.parametrize("name", ["lstm", "gru", "simple_rnn", "lstm_step", "gru_step", "simple_rnn_step", "gemm1", "gemm4"])
 def test_recurrent_kernels_need_no_runtime_even_without_64_bit_division(name):
     assert undefined_symbols(kernel_object(name, CROSS_TARGETS["cortex-m7"])) == set()
 

@@ -292,3 +292,49 @@ def test_infinite_inputs_saturate(cell):
         case.projected[...] = np.where(case.projected > 0, np.inf, -np.inf)
         y, _, _ = run(case, target)
         assert np.isfinite(y).all()
+
+
+def run_step(case, x, W, b, target):
+    """(y, h, c) of the kernel for one step of one row, states in place, checked for writes outside its buffers."""
+    lanes, memory, gates, units = target.lanes, Memory(), GATES[case.cell], case.R.shape[0]
+    h, c = memory.place(case.h0[0]), memory.place(case.c0[0])
+    y = memory.place(np.full(units, 7, np.float32))
+    arguments = {"x": memory.place(x), "w": memory.place(panels.pack_panels(W, gates, lanes)), "h": h, "y": y,
+                 "bias": None if b is None else memory.place(panels.pack_gates(b, gates, lanes)),
+                 "r": memory.place(panels.pack_panels(case.R, gates, lanes)), "n_in": x.size, "units": units}
+    if case.cell == "lstm":
+        arguments["c"] = c
+    if case.cell == "gru":
+        arguments["rb"] = None if case.rb is None else memory.place(panels.pack_gates(case.rb, 3, lanes))
+    name = f"{case.cell}_step"
+    words = block(name, **arguments)
+    run_table(np.array([1, link([name], target)[name], words.ctypes.data], np.int64))
+    assert memory.intact(), f"{name} wrote outside its buffers"
+    return y, h, c
+
+
+@everywhere
+@pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])
+@pytest.mark.parametrize("biased", [True, False])
+def test_a_single_step_of_every_size(form, cell, biased):
+    for units in (1, 3, 8, 16, 17, 32, 33, 65):
+        for n_in in (1, 5, 16):
+            case = make(cell, units, batch=1, steps=1, seed=units)
+            rng, width = np.random.default_rng(n_in), GATES[cell] * units
+            x, W = rng.standard_normal(n_in).astype(np.float32), rng.standard_normal((n_in, width)).astype(np.float32)
+            b = rng.standard_normal(width).astype(np.float32) if biased else None
+            case.rb = case.rb if biased else None
+            case.projected = (x.astype(np.float64) @ W + (0 if b is None else b))[None, None]
+            y, h, c = reference(case)
+            for got, wanted in zip(run_step(case, x, W, b, FORMS[form]), (y[0, 0], h[0], c[0]), strict=True):
+                if wanted is not c[0] or cell == "lstm":
+                    np.testing.assert_allclose(got, wanted, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])
+def test_nan_in_a_single_step_gives_nan_out(cell):
+    for target in FORMS.values():
+        case = make(cell, 17, batch=1, steps=1)
+        W = np.ones((2, GATES[cell] * 17), np.float32)
+        y, h, _ = run_step(case, np.array([1, np.nan], np.float32), W, None, target)
+        assert np.isnan(y).all() and np.isnan(h).all()

@@ -182,3 +182,19 @@ def test_an_unknown_attribute_is_refused(rng, tmp_path):
 def test_gate_order():
     gates = np.arange(4).repeat(2)[:, None]
     assert reordered(gates, LSTM_ORDER)[:, 0].tolist() == [0, 0, 2, 2, 3, 3, 1, 1]
+
+
+def test_dynamic_quantize_lstm_is_its_dequantized_twin(rng, tmp_path):
+    """ONNX Runtime also rounds the activations, so the two agree to 8 bits."""
+    cell = Recurrent(rng)
+    parameters = {}
+    for name, array in (("W", cell.constants["W"]), ("R", cell.constants["R"])):
+        scale = np.float32(np.abs(array).max() / 127)
+        parameters[name] = np.round(array / scale).astype(np.int8).transpose(0, 2, 1)
+        parameters |= {f"{name}_scale": np.full(1, scale), f"{name}_zero": np.zeros(1, np.int8)}
+    names = ["X", "W", "R", "B", "", "", "", "", "W_scale", "W_zero", "R_scale", "R_zero"]
+    attrs = {"direction": "forward", "hidden_size": UNITS}
+    node = helper.make_node("DynamicQuantizeLSTM", names, cell.outputs, name="cell", domain="com.microsoft", **attrs)
+    constants = {**parameters, "B": cell.constants["B"]}
+    imports = [helper.make_opsetid("com.microsoft", 1)]
+    assert_agrees(make([node], cell.ports, cell.outputs, constants, imports=imports), cell.feed, tmp_path, atol=0.02)

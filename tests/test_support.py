@@ -14,7 +14,7 @@ from edgelstm_converters.onnx.model import OPSETS
 PAGE = Path(__file__).parents[1] / "docs" / "support.md"
 
 
-@pytest.mark.skipif(onnx.defs.onnx_opset_version() < OPSETS[1], reason="this onnx package doesn't know the newest supported opset")
+@pytest.mark.skipif(onnx.defs.onnx_opset_version() < OPSETS[1], reason="this onnx package is older than the newest opset")
 def test_the_page_is_current():
     assert PAGE.read_text() == support.document(), "run `python -m edgelstm_converters.support > docs/support.md`"
 

@@ -203,8 +203,10 @@ def _calls(nodes: Any, name: str) -> list[Inbound]:
 
 
 def _keras3_call(node: dict[str, Any]) -> Inbound:
-    kwargs = node.get("kwargs") or {}
-    return Inbound(_linked(node.get("args") or []), {key: _linked(value) for key, value in kwargs.items()})
+    args, kwargs = node.get("args") or [], node.get("kwargs") or {}
+    if not isinstance(args, list) or not isinstance(kwargs, dict):
+        raise FormatError(f"an inbound node has the arguments {_short(args)} and {_short(kwargs)}, not a list and a dictionary")
+    return Inbound([_linked(value) for value in args], {key: _linked(value) for key, value in kwargs.items()})
 
 
 def _keras2_call(node: Any, name: str) -> Inbound:

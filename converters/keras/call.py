@@ -180,6 +180,8 @@ def run_layer(call: Call) -> list[Tensor]:
     entry = find(call.spec.kind)
     if entry is None:
         raise call.refuse("this class is not supported")
+    if not call.inputs:
+        raise call.bad("is called without any tensor")
     results = entry.handler(call)
     if call.left() and not entry.custom:
         raise call.bad(f"has {len(call.spec.weights)} weights in the file, {call.left()} more than its configuration asks for")

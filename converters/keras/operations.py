@@ -184,8 +184,10 @@ def matmul(call: Call) -> Tensor:
     for name in ("transpose_a", "transpose_b", "adjoint_a", "adjoint_b", "a_is_sparse", "b_is_sparse"):
         if call.kwargs.get(name):
             raise call.refuse(f"{name} is not supported")
-    a, b = (operand(call, value) for value in arguments(call)[:2])
-    return Tensor(call.add("matmul", a, b))
+    operands = [operand(call, value) for value in arguments(call)[:2]]
+    if len(operands) != 2:
+        raise call.bad(f"has {len(operands)} operands, not two")
+    return Tensor(call.add("matmul", *operands))
 
 
 def arguments(call: Call) -> list[Any]:

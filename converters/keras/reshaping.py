@@ -24,7 +24,8 @@ def flatten(call: Call) -> Tensor:
 @layer("Permute", honours="dims")
 def permute(call: Call) -> Tensor:
     dims = call.config.get("dims")
-    if not isinstance(dims, list) or sorted(dims) != list(range(1, call.rank(call.x))):
+    plain = isinstance(dims, list) and all(isinstance(axis, int) for axis in dims)
+    if not plain or sorted(dims) != list(range(1, call.rank(call.x))):
         raise call.bad(f"has dims = {dims!r}, not an order of the axes behind the batch")
     return Tensor(call.add("transpose", call.x, perm=(0, *dims)))
 

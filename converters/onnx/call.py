@@ -7,7 +7,7 @@ import numpy as np
 
 from edgelstm.builder import GraphBuilder
 from edgelstm.errors import FormatError
-from edgelstm.ops.op import Fact
+from edgelstm.ops.op import MAX_RANK, Fact
 
 REQUIRED = object()
 BLOCKED = object()
@@ -175,7 +175,10 @@ class Call:
         if self.opset < moved:
             value = self.attr(name, None)
             return None if value is None else tuple(value)
-        return tuple(int(v) for v in self.array(i, name).ravel()) if self.has(i) else None
+        array = self.array(i, name) if self.has(i) else None
+        if array is not None and name == "axes" and array.size > MAX_RANK:
+            raise FormatError(f"names {array.size} axes; arrays of at most {MAX_RANK} are supported")
+        return None if array is None else tuple(int(v) for v in array.ravel())
 
     def add(self, op: str, *inputs: str | None, **attrs: Any) -> str:
         """Emit an op with one output, named after the node."""

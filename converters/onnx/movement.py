@@ -66,7 +66,7 @@ def flatten(call: Call) -> str:
 def squeeze(call: Call) -> object:
     axes = call.ints("axes", 1, moved=13)
     value = call.raw(0)
-    if isinstance(value, np.ndarray) and axes and all(-value.ndim <= a < value.ndim for a in axes):
+    if isinstance(value, np.ndarray) and axes and _distinct(axes, value.ndim):
         return value.squeeze(tuple(axes)) if all(value.shape[a] == 1 for a in axes) else _not_one(value.shape, axes)
     x = call.input(0)
     if axes is None:
@@ -80,7 +80,7 @@ def unsqueeze(call: Call) -> object:
     if axes is None:
         raise FormatError("lacks its axes")
     value = call.raw(0)
-    if isinstance(value, np.ndarray) and len({a % (value.ndim + len(axes)) for a in axes}) == len(axes):
+    if isinstance(value, np.ndarray) and axes and _distinct(axes, value.ndim + len(axes)):
         return np.expand_dims(value, tuple(axes))
     return call.add("unsqueeze", call.input(0), axes=axes)
 
@@ -207,6 +207,11 @@ def _needs_shape(call: Call, i: int, role: str) -> None:
                 f"its {role} depends on the data of {', '.join(sorted(fact.sources)) or 'an input'}; "
                 "supported: what follows from constants and shapes"
             )
+
+
+def _distinct(axes: tuple[int, ...], rank: int) -> bool:
+    """Whether these are different axes of a value of that rank."""
+    return all(-rank <= axis < rank for axis in axes) and len({axis % rank for axis in axes}) == len(axes)
 
 
 def _not_one(shape: tuple[int, ...], axes: tuple[int, ...]) -> None:

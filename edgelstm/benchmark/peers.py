@@ -25,11 +25,15 @@ class NotComparable(Exception):
 
 @dataclass(frozen=True)
 class Source:
-    """A trained file, and what it needs of a run: the model converted from it, and inputs that the conversion fixed."""
+    """A trained file, and what it needs of a run: the model converted from it, and inputs that the conversion fixed.
+
+    `carries` says that every run continues from the states that the last one left: a step of a model with explicit states.
+    """
 
     path: Path | None
     model: Model
     threads: int
+    carries: bool
 
     def file(self, ending: str) -> str:
         """The path, which must end so."""
@@ -38,122 +42,141 @@ class Source:
             raise NotComparable(f"it runs {ending} files, and {given}; name one with --source")
         return str(self.path)
 
-    def completed(self, arrays: Arrays, wanted: Sequence[str]) -> Arrays:
-        """Inputs by the file's names: what the conversion fixed, and states at zero, are added."""
+    def run(self, call: Run, wanted: Sequence[str], batch: int) -> Run:
+        """`call` with all inputs of the file: what the conversion fixed, and states that start at zero, are added."""
         graph = self.model.graph
-        fixed = graph.provenance.get("fix", {})
-        batch = _batch(self.model, arrays)
         shapes = feeds.step_shapes(graph, batch, 1)
-        zeros = {name: np.zeros(shapes[name], graph.input(name).dtype) for name, _ in graph.states}
-        known = {**{name: np.asarray(value) for name, value in fixed.items()}, **zeros, **arrays}
+        states = {name: np.zeros(shapes[name], graph.input(name).dtype) for name, _ in graph.states}
+        fixed = {name: np.asarray(value) for name, value in graph.provenance.get("fix", {}).items() if name in wanted}
         for name in wanted:
-            if name not in known:
+            if name not in {*fixed, *(port.name for port in graph.inputs)}:
                 raise NotComparable(f"its file has an input {name!r} that the converted model does not have")
-        return {name: known[name] for name in wanted}
+        places = {port.name: place for place, port in enumerate(graph.outputs)}
+
+        def run(arrays: Arrays) -> Sequence[np.ndarray]:
+            found = call({**fixed, **states, **arrays})
+            if self.carries:
+                states.update((source, found[places[result]]) for source, result in graph.states)
+            return found
+
+        return run
 
 
 def compare(name: str, model: Model, source: Path | None, settings: Settings) -> dict[str, Any]:
-    """Median microseconds of a run of both, the median of the paired ratios and its quartiles, and the peer's largest error.
+    """Median microseconds of both, the median of the paired ratios and its quartiles, and the peer's largest error.
 
-    A model that carries explicit states and has no time axis is run for one step. Raises NotComparable.
+    What is run is one step where the model has explicit states and no time axis, else a sequence. Raises NotComparable.
     """
-    inputs = feeds.sequences(model.graph, settings.batch, settings.steps, SEQUENCES)
-    run = PEERS[name](Source(source, model, settings.threads), inputs[0])
-    error = _check(model, run, inputs)
-    taken = timing.turns([_burst(model.run), _burst(run)], inputs, settings.seconds)
-    own, theirs = np.median(taken, axis=0) * 1e6
+    graph, batch = model.graph, settings.batch
+    carries = bool(graph.states) and model.streaming.ok and all(port.time is None for port in graph.inputs)
+    whole = feeds.sequences(graph, batch, settings.steps, SEQUENCES)
+    peer = _peer(name, Source(source, model, settings.threads, carries), whole[0], batch)
+    error = _check(peer, _numpy(Source(None, model, 1, carries), whole[0], batch), whole)
+    own = feeds.frames(graph, batch, SEQUENCES) if carries else whole
+    ours = _stepping(model, own, batch) if carries else model.run
+    pairs = list(zip(own, whole, strict=True))
+    taken = timing.turns([_burst(ours, 0), _burst(peer, 1)], pairs, settings.seconds)
+    mine, theirs = np.median(taken, axis=0) * 1e6
     low, ratio, high = np.percentile(taken[:, 0] / taken[:, 1], (25, 50, 75))
-    return {"edgelstm_us": float(own), "peer_us": float(theirs), "ratio": float(ratio), "spread": [float(low), float(high)],
-            "max_error": error}
+    return {"form": "step" if carries else "sequence", "edgelstm_us": float(mine), "peer_us": float(theirs),
+            "ratio": float(ratio), "spread": [float(low), float(high)], "max_error": error}
 
 
-def _check(model: Model, run: Run, inputs: Sequence[Arrays]) -> float:
+def _peer(name: str, source: Source, example: Arrays, batch: int) -> Run:
+    try:
+        return PEERS[name](source, example, batch)
+    except (RuntimeError, ValueError) as error:
+        raise NotComparable(f"it refuses the file: {str(error).strip().splitlines()[-1]}") from None
+
+
+def _stepping(model: Model, frames: Sequence[Arrays], batch: int) -> Callable[[Arrays], Any]:
+    stream = model.stream(batch)
+    first = stream.step(frames[0])
+    out = [np.empty_like(array) for array in first] if isinstance(first, list) else np.empty_like(first)
+    return lambda arrays: stream.step(feeds.single(arrays), out)
+
+
+def _check(peer: Run, right: Run, inputs: Sequence[Arrays]) -> float:
     """The largest error of a peer over all inputs. Raises NotComparable where it does not compute what the model does."""
     worst = 0.0
     for arrays in inputs:
-        whole = {port.name: arrays.get(port.name) for port in model.graph.inputs}
-        shapes = feeds.step_shapes(model.graph, _batch(model, arrays), 1)
-        whole = {name: np.zeros(shapes[name], model.graph.input(name).dtype) if a is None else a for name, a in whole.items()}
-        expected = list(reference.run(model.graph, whole).values())
-        found = [np.asarray(array) for array in run(arrays)]
+        found, expected = [np.asarray(array) for array in peer(arrays)], right(arrays)
         if [array.shape for array in found] != [array.shape for array in expected]:
             raise NotComparable(f"it gives the shapes {[a.shape for a in found]}, the model {[a.shape for a in expected]}")
-        for mine, right in zip(found, expected, strict=True):
-            error = np.abs(mine - right)
-            if not np.all(error <= TOLERANCE * (1 + np.abs(right))):
+        for mine, reference_y in zip(found, expected, strict=True):
+            error = np.abs(mine - reference_y)
+            if not np.all(error <= TOLERANCE * (1 + np.abs(reference_y))):
                 raise NotComparable(f"its numbers differ from the float64 reference by {float(np.max(error)):.2g}")
             worst = max(worst, float(np.max(error, initial=0.0)))
     return worst
 
 
-def _batch(model: Model, arrays: Arrays) -> int:
-    found = [arrays[port.name].shape[port.batch] for port in model.graph.inputs
-             if port.batch is not None and port.name in arrays]
-    return found[0] if found else 1
-
-
-def _burst(run: Callable[[Arrays], Any]) -> Callable[[Sequence[Arrays]], None]:
-    def burst(inputs: Sequence[Arrays]) -> None:
-        for arrays in inputs:
-            run(arrays)
+def _burst(run: Callable[[Arrays], Any], side: int) -> Callable[[Sequence[tuple[Arrays, Arrays]]], None]:
+    def burst(inputs: Sequence[tuple[Arrays, Arrays]]) -> None:
+        for pair in inputs:
+            run(pair[side])
 
     return burst
 
 
-def _onnxruntime(source: Source, example: Arrays) -> Run:
+def _onnxruntime(source: Source, example: Arrays, batch: int) -> Run:
     path, ort = source.file(".onnx"), _imported("onnxruntime")
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = source.threads, 1
-    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    wanted, shown = [port.name for port in session.get_inputs()], [port.name for port in source.model.graph.outputs]
-    rest = source.completed(example, wanted)
-    return lambda arrays: session.run(shown, {**rest, **arrays})
+    own_errors = tuple(kind for kind in vars(_imported("onnxruntime.capi.onnxruntime_pybind11_state")).values()
+                       if isinstance(kind, type) and issubclass(kind, Exception))
+    try:
+        session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except own_errors as error:
+        raise NotComparable(f"it refuses the file: {error}") from None
+    shown = [port.name for port in source.model.graph.outputs]
+    return source.run(lambda arrays: session.run(shown, arrays), [port.name for port in session.get_inputs()], batch)
 
 
-def _openvino(source: Source, example: Arrays) -> Run:
+def _openvino(source: Source, example: Arrays, batch: int) -> Run:
     path, ov = source.file(".onnx"), _imported("openvino")
     settings = {"INFERENCE_NUM_THREADS": source.threads, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
     compiled = ov.Core().compile_model(path, "CPU", settings)
-    rest = source.completed(example, [port.any_name for port in compiled.inputs])
     shown = [compiled.output(port.name) for port in source.model.graph.outputs]
     request = compiled.create_infer_request()
 
-    def run(arrays: Arrays) -> list[np.ndarray]:
-        found = request.infer({**rest, **arrays}, share_inputs=True)
+    def call(arrays: Arrays) -> list[np.ndarray]:
+        found = request.infer(arrays, share_inputs=True)
         return [found[port] for port in shown]
 
-    return run
+    return source.run(call, [port.any_name for port in compiled.inputs], batch)
 
 
-def _litert(source: Source, example: Arrays) -> Run:
+def _litert(source: Source, example: Arrays, batch: int) -> Run:
     path = source.file(".tflite")
     interpreter = _imported("ai_edge_litert.interpreter").Interpreter(path, num_threads=source.threads)
-    ins, outs = interpreter.get_input_details(), interpreter.get_output_details()
-    if len(ins) != len(example) or len(outs) != len(source.model.graph.outputs):
-        raise NotComparable(f"its file has {len(ins)} inputs and {len(outs)} outputs, the model {len(example)} and "
-                            f"{len(source.model.graph.outputs)}")
-    for port, array in zip(ins, example.values(), strict=True):
-        interpreter.resize_tensor_input(port["index"], array.shape)
+    ins, outs, graph = interpreter.get_input_details(), interpreter.get_output_details(), source.model.graph
+    if len(ins) != len(graph.inputs) or len(outs) != len(graph.outputs):
+        raise NotComparable(f"its file has {len(ins)} inputs and {len(outs)} outputs, the model {len(graph.inputs)} and "
+                            f"{len(graph.outputs)}")
+    names = [port.name for port in graph.inputs]
+    for port, name in zip(ins, names, strict=True):
+        if name in example:
+            interpreter.resize_tensor_input(port["index"], example[name].shape)
     interpreter.allocate_tensors()
 
-    def run(arrays: Arrays) -> list[np.ndarray]:
-        for port, array in zip(ins, arrays.values(), strict=True):
-            interpreter.set_tensor(port["index"], array)
+    def call(arrays: Arrays) -> list[np.ndarray]:
+        for port, name in zip(ins, names, strict=True):
+            interpreter.set_tensor(port["index"], arrays[name])
         interpreter.invoke()
         return [interpreter.get_tensor(port["index"]) for port in outs]
 
-    return run
+    return source.run(call, names, batch)
 
 
-def _torch(source: Source, example: Arrays) -> Run:
+def _torch(source: Source, example: Arrays, batch: int) -> Run:
     raise NotComparable("it reads no file that EdgeLSTM converts")
 
 
-def _numpy(source: Source, example: Arrays) -> Run:
+def _numpy(source: Source, example: Arrays, batch: int) -> Run:
     """The float64 reference, op by op in NumPy."""
     graph = source.model.graph
-    wanted = [port.name for port in graph.inputs]
-    return lambda arrays: list(reference.run(graph, source.completed(arrays, wanted)).values())
+    return source.run(lambda arrays: list(reference.run(graph, arrays).values()), [port.name for port in graph.inputs], batch)
 
 
 def _imported(module: str) -> Any:
@@ -163,6 +186,6 @@ def _imported(module: str) -> Any:
         raise NotComparable(f"the package {module.partition('.')[0].replace('_', '-')} is not installed") from None
 
 
-PEERS: dict[str, Callable[[Source, Arrays], Run]] = {
+PEERS: dict[str, Callable[[Source, Arrays, int], Run]] = {
     "onnxruntime": _onnxruntime, "litert": _litert, "openvino": _openvino, "torch": _torch, "numpy": _numpy,
 }

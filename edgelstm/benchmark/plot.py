@@ -19,8 +19,8 @@ def draw(measured: Measured, path: Path) -> None:
         from matplotlib.figure import Figure
     except ImportError:
         raise DependencyError("--plot needs matplotlib, which is not installed: pip install 'edgelstm[plot]'") from None
-    parts = [(name, samples, measured.report[name]) for name, samples in (("step", measured.step), ("sequence", measured.sequence))
-             if samples is not None]
+    named = (("step", measured.step), ("sequence", measured.sequence))
+    parts = [(name, samples, measured.report[name]) for name, samples in named if samples is not None]
     figure = Figure(figsize=(11, 3.6 * len(parts)), layout="constrained")
     for row, (name, samples, report) in zip(np.atleast_2d(figure.subplots(len(parts), 2)), parts, strict=True):
         _distribution(row[0], name, samples, report)

@@ -8,7 +8,7 @@ import numpy as np
 from edgelstm import native
 from edgelstm.benchmark.timing import burst_ns
 from edgelstm.graph import Graph
-from edgelstm.memory import address, aligned_zeros
+from edgelstm.memory import address, aligned_copy, aligned_zeros
 from edgelstm.program.operands import Space
 from edgelstm.program.plan import Program
 from edgelstm.programs import Programs
@@ -45,12 +45,12 @@ def bound_step(graph: Graph, inputs: Mapping[str, np.ndarray], batch: int) -> Bo
     """The program of one streaming step, with its states."""
     programs = Programs(graph)
     layout = programs.stream_layout(batch)
-    return _bound(programs.for_stream(step_shapes(graph, batch, 1), layout), graph, inputs, aligned_zeros((layout.nbytes,), np.uint8))
+    return _bound(programs.for_stream(step_shapes(graph, batch, 1), layout), graph, inputs, layout.nbytes)
 
 
 def bound_run(graph: Graph, inputs: Mapping[str, np.ndarray], batch: int, steps: int) -> Bound:
     """The program of a stateless run."""
-    return _bound(Programs(graph).for_run(step_shapes(graph, batch, steps)).program, graph, inputs, aligned_zeros((0,), np.uint8))
+    return _bound(Programs(graph).for_run(step_shapes(graph, batch, steps)).program, graph, inputs, state_nbytes=0)
 
 
 def door_ns() -> float:
@@ -58,13 +58,11 @@ def door_ns() -> float:
     return burst_ns(native.thunk(np.zeros(1, np.int64)))
 
 
-def _bound(program: Program, graph: Graph, inputs: Mapping[str, np.ndarray], state: np.ndarray) -> Bound:
-    shapes = [(port, tuple(inputs[port.name].shape)) for port in graph.inputs]
-    ports = [aligned_zeros(shape, port.dtype) for port, shape in shapes]
-    for (port, _), array in zip(shapes, ports, strict=True):
-        array[...] = inputs[port.name]
+def _bound(program: Program, graph: Graph, inputs: Mapping[str, np.ndarray], state_nbytes: int) -> Bound:
+    ports = [aligned_copy(inputs[port.name]) for port in graph.inputs]
     ports += [aligned_zeros(shape, port.dtype) for shape, port in zip(program.outputs, graph.outputs, strict=True)]
-    arena, table = aligned_zeros((program.arena_nbytes,), np.uint8), aligned_zeros(program.words.shape, np.int64)
+    arena, state = (aligned_zeros((nbytes,), np.uint8) for nbytes in (program.arena_nbytes, state_nbytes))
+    table = aligned_zeros(program.words.shape, np.int64)
     bases = np.zeros(Space.PORTS + len(ports), np.int64)
     bases[[Space.TABLE, Space.ARENA, Space.STATE]] = address(table), address(arena), address(state)
     bases[Space.PORTS :] = [address(array) for array in ports]

@@ -42,5 +42,6 @@ def _process(command: Sequence[str], cache: str) -> tuple[float, str]:
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, CACHE: cache}, check=False)
     taken = time.perf_counter() - start
     if done.returncode:
-        raise DeviceError(f"a fresh process that loads the model failed: {done.stderr.strip().splitlines()[-1:] or done.returncode}")
+        why = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit code {done.returncode}"
+        raise DeviceError(f"a fresh process that loads the model failed: {why}")
     return taken, done.stdout

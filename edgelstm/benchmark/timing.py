@@ -11,8 +11,8 @@ import numpy as np
 WARM_UP_CALLS, LEAST_CALLS, MOST_CALLS = 5, 5, 1_000_000
 _CHUNK_SECONDS = 0.05
 _BURST_NS, _BURSTS = 2e6, 15
-LEAST_TURNS, MOST_TURNS = 7, 400
-_TURN_NS = 3e6
+LEAST_TURNS, MOST_TURNS = 7, 2000
+_TURN_NS = 1e6
 _clock = time.perf_counter_ns
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgelstm.model import Model
 
 SUMMARY = "measure latency, memory and start-up of a model on this machine"
+SHOWN_PERCENT = 1.0
 PEERS = ("onnxruntime", "litert", "openvino", "torch", "numpy")
 
 
@@ -34,7 +35,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
                         help="the trained file in a form that a runtime of --against reads; may be repeated")
     parser.add_argument("--json", action="store_true", help="the report as JSON")
     parser.add_argument("--compare", metavar="OLD.json", type=Path, help="an older report to hold the medians against")
-    parser.add_argument("--max-regression", metavar="P%", type=_percent, default=10.0, help="how much slower is too slow (10%%)")
+    parser.add_argument("--max-regression", metavar="P%", type=_percent, default=10.0,
+                        help="how much slower is too slow (10%%)")
     parser.add_argument("--plot", metavar="OUT.png", type=Path, help="draw latencies and shares of the kernels")
 
 
@@ -102,13 +104,13 @@ def _text(report: dict[str, Any]) -> str:
     if "start" in report:
         start = report["start"]
         lines += [f"peak     {count_bytes(start['peak_rss'])} of memory in a process that loads the model and computes once",
-                  f"start    {start['warm_ms']:.0f} ms to the first output with kernels cached, {start['cold_ms']:.0f} ms with an "
-                  f"empty cache ({start['numpy_ms']:.0f} ms are Python and NumPy)"]
+                  f"start    {start['warm_ms']:.0f} ms to the first output with kernels cached, {start['cold_ms']:.0f} ms with "
+                  f"an empty cache, {start['numpy_ms']:.0f} ms for Python and NumPy alone"]
     parts.append("\n".join(lines))
     against = {name: found for name, found in report["against"].items() if "ratio" in found}
     if against:
-        parts.append(table(("against", "EdgeLSTM us", "peer us", "ratio", "quartiles", "its error"),
-                           [(name, f"{f['edgelstm_us']:.2f}", f"{f['peer_us']:.2f}", f"{f['ratio']:.3f}",
+        parts.append(table(("against", "of a", "EdgeLSTM us", "peer us", "ratio", "quartiles", "its error"),
+                           [(name, f["form"], f"{f['edgelstm_us']:.2f}", f"{f['peer_us']:.2f}", f"{f['ratio']:.3f}",
                              "{:.3f}-{:.3f}".format(*f["spread"]), f"{f['max_error']:.1e}") for name, f in against.items()]))
     return "\n\n".join(parts)
 
@@ -123,8 +125,14 @@ def _latencies(report: dict[str, Any]) -> str:
 
 
 def _kernels(calls: list[dict[str, Any]]) -> str:
-    return table(("call", "kernel", "us", "share"),
-                 [(str(call["call"]), call["kernel"], f"{call['us']:.3f}", f"{call['share_percent']:.1f}%") for call in calls])
+    """The calls that take a noticeable share, and the rest in a line; --json has them all."""
+    shown = [call for call in calls if call["share_percent"] >= SHOWN_PERCENT]
+    rows = [(str(call["call"]), call["kernel"], f"{call['us']:.3f}", f"{call['share_percent']:.1f}%") for call in shown]
+    if len(shown) < len(calls):
+        rest = [call for call in calls if call["share_percent"] < SHOWN_PERCENT]
+        us, share = (sum(call[key] for call in rest) for key in ("us", "share_percent"))
+        rows.append(("", f"{len(rest)} others", f"{us:.3f}", f"{share:.1f}%"))
+    return table(("call", "kernel", "us", "share"), rows)
 
 
 def _positive(argument: str) -> int:

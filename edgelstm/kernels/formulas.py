@@ -49,34 +49,35 @@ def _saturating(v: Any) -> dict[str, Any]:
     absolute, copysign, select, less = v.absolute, v.copysign, v.select, v.less
 
     @v.inline
-    def power(x):
-        """scale and p with exp(x) = scale * (1 + p), for |x| <= 80."""
-        n = round_small(x * 1.44269504088896341)
-        f = fma(x, 1.44269504088896341, -n)
-        p = fma(f, 1.5453162958838288e-4, 1.3390863664206144e-3)
-        p = fma(f, p, 9.618082557235662e-3)
-        p = fma(f, p, 5.550357114219907e-2)
-        p = fma(f, p, 2.4022650760568404e-1)
-        p = fma(f, p, 6.9314718802622790e-1)
+    def power(x, rate):
+        """scale and p with 2 ** (rate x) = scale * (1 + p), for |rate x| <= 120; the polynomial in pairs, for a short chain."""
+        n = round_small(x * rate)
+        f = fma(x, rate, -n)
+        s = f * f
+        high = fma(f, 1.5453162958838288e-4, 1.3390863664206144e-3)
+        middle = fma(f, 9.618082557235662e-3, 5.550357114219907e-2)
+        low = fma(f, 2.4022650760568404e-1, 6.9314718802622790e-1)
+        p = fma(s, fma(s, high, middle), low)
         return pow2(n), f * p
 
     @v.inline
     def expm1(x):
         """exp(x) - 1 for |x| <= 80; exact to a few units in the last place also near 0."""
-        scale, p = power(x)
+        scale, p = power(x, 1.44269504088896341)
         return fma(scale, p, scale - 1.0)
 
     @v.inline
     def tanh(x):
         """Within 1e-7, and within a few units in the last place near 0."""
-        m = expm1(least(10.0, absolute(x)) * 2.0)
+        scale, p = power(least(10.0, absolute(x)), 2.88539008177792681)
+        m = fma(scale, p, scale - 1.0)
         return copysign(m / (m + 2.0), x)
 
     @v.inline
     def sigmoid(x):
         """Within 1e-7."""
-        scale, p = power(most(-80.0, least(80.0, -x)))
-        return 1.0 / (fma(scale, p, scale) + 1.0)
+        scale, p = power(most(-80.0, least(80.0, x)), -1.44269504088896341)
+        return 1.0 / fma(scale, p, scale + 1.0)
 
     @v.inline
     def erf(x):

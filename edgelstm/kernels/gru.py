@@ -10,7 +10,7 @@ zeros. gru: panels r [block][units][3 * lanes]; work 2 * batch * padded floats. 
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from edgelstm.kernels import activate, formulas, recurrent
+from edgelstm.kernels import activate, formulas, products, recurrent, single
 from edgelstm.kernels.activate import Activation
 from edgelstm.kernels.declare import kernel
 from edgelstm.kernels.recurrent import Sequence
@@ -47,6 +47,37 @@ def gru(v: Any) -> Any:
         walk(q, h0, hn, Weights(r, r, rb), 0)
 
     return gru
+
+
+class Panels(NamedTuple):
+    """The weights of a single step."""
+
+    w: Any
+    bias: Any
+    r: Any
+    rb: Any
+
+
+@kernel("gru_step", "x:f32* w:f32* bias:f32* r:f32* rb:f32* h:f32* y:f32* n_in:int units:int")
+def gru_step(v: Any) -> Any:
+    """One step of one row, the reset gate after the product, standard activations; see `single`."""
+    start, product, f, fma, load_part = single.start(v, 3), products.make(v, 3, 1), formulas.make(v), v.fma, v.load_part
+    sigmoid, tanh = f.sigmoid, f.tanh
+
+    @v.inline
+    def block(q, weights, unit, left):
+        p = product(start(weights.bias, unit), q.x, 0, 0, weights.w, 3 * unit * q.n_in, q.n_in)
+        sums = product(start(weights.rb, unit), q.h, 0, 0, weights.r, 3 * unit * q.units, q.units)
+        z, r = sigmoid(p[0] + sums[0]), sigmoid(p[1] + sums[1])
+        n = tanh(fma(r, sums[2], p[2]))
+        return fma(z, load_part(q.h, unit, left) - n, n)
+
+    step = single.walk(v, block)
+
+    def gru_step(x, w, bias, r, rb, h, y, n_in, units):
+        step(single.Frame(x, h, h, y, n_in, units), Panels(w, bias, r, rb))
+
+    return gru_step
 
 
 @kernel("gru_general", f"{_AFTER} {_CHOICES}")

@@ -10,7 +10,7 @@ recurrent.commit.
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from edgelstm.kernels import activate, formulas, recurrent
+from edgelstm.kernels import activate, formulas, products, recurrent, single
 from edgelstm.kernels.activate import Activation
 from edgelstm.kernels.declare import kernel
 from edgelstm.kernels.recurrent import Sequence
@@ -39,6 +39,37 @@ def lstm(v: Any) -> Any:
         run(q, r, h0, c0, hn, cn, 0)
 
     return lstm
+
+
+class Panels(NamedTuple):
+    """The weights of a single step."""
+
+    w: Any
+    bias: Any
+    r: Any
+
+
+@kernel("lstm_step", "x:f32* w:f32* bias:f32* r:f32* h:f32* c:f32* y:f32* n_in:int units:int")
+def lstm_step(v: Any) -> Any:
+    """One step of one row with the standard activations; see `single`."""
+    start, product, gates = single.start(v, 4), products.make_pair(v, 4), _gates(v, _standard_rules(v))
+    load_part, store_part = v.load_part, v.store_part
+
+    @v.inline
+    def block(q, weights, unit, left):
+        at = 4 * unit
+        sums = start(weights.bias, unit)
+        sums = product(sums, q.x, weights.w, at * q.n_in, q.n_in, q.h, weights.r, at * q.units, q.units)
+        h, c = gates(sums, load_part(q.cell, unit, left), 0, 0, 0)
+        store_part(q.cell, unit, left, c)
+        return h
+
+    step = single.walk(v, block)
+
+    def lstm_step(x, w, bias, r, h, c, y, n_in, units):
+        step(single.Frame(x, h, c, y, n_in, units), Panels(w, bias, r))
+
+    return lstm_step
 
 
 @kernel("lstm_general", f"{STANDARD} peep:f32* clip:f32 input_forget:int {activate.parameters('f', 'g', 'h')}")
@@ -82,24 +113,36 @@ def _sequence(v: Any, rules: SimpleNamespace) -> Any:
 
 
 def _cell(v: Any, rules: SimpleNamespace) -> Any:
-    gate, candidate, output = rules.gate, rules.candidate, rules.output
-    peephole, couple = rules.peephole, rules.couple
-    fma, load, store, lanes = v.fma, v.load, v.store, v.lanes
+    gates, load, store, lanes = _gates(v, rules), v.load, v.store, v.lanes
     commit, state_at = recurrent.commit(v), recurrent.state_at(v)
 
     @v.inline
     def cell(q, step, place, sums, options):
         at = state_at(q, 2) + place.state
-        c = load(q.work, at)
-        i = gate(peephole(sums[0] + load(q.p, place.p), c, 0, q, place, options), options)
-        f = gate(peephole(sums[1] + load(q.p, place.p + lanes), c, 1, q, place, options), options)
-        g = candidate(sums[2] + load(q.p, place.p + 2 * lanes), options)
-        c = fma(couple(f, i, options), c, i * g)
-        o = gate(peephole(sums[3] + load(q.p, place.p + 3 * lanes), c, 2, q, place, options), options)
-        if commit(q, step, place, o * output(c, options)):
+        i, f = sums[0] + load(q.p, place.p), sums[1] + load(q.p, place.p + lanes)
+        g, o = sums[2] + load(q.p, place.p + 2 * lanes), sums[3] + load(q.p, place.p + 3 * lanes)
+        h, c = gates((i, f, g, o), load(q.work, at), q, place, options)
+        if commit(q, step, place, h):
             store(q.work, at, c)
 
     return cell
+
+
+def _gates(v: Any, rules: SimpleNamespace) -> Any:
+    """`gates(sums, c, sequence, place, options)`: the new h and c from the complete sums of the gates and the old c."""
+    gate, candidate, output = rules.gate, rules.candidate, rules.output
+    peephole, couple, fma = rules.peephole, rules.couple, v.fma
+
+    @v.inline
+    def gates(sums, c, q, place, options):
+        i = gate(peephole(sums[0], c, 0, q, place, options), options)
+        f = gate(peephole(sums[1], c, 1, q, place, options), options)
+        g = candidate(sums[2], options)
+        c = fma(couple(f, i, options), c, i * g)
+        o = gate(peephole(sums[3], c, 2, q, place, options), options)
+        return o * output(c, options), c
+
+    return gates
 
 
 def _standard_rules(v: Any) -> SimpleNamespace:

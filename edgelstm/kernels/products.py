@@ -32,21 +32,47 @@ def _several_rows(v: Any, vectors: int) -> Any:
 
 
 def _one_row(v: Any, vectors: int) -> Any:
-    """A single row is summed in several independent parts, about eight vectors in all, to keep the multipliers busy."""
-    fma_block, fold_block, zero_block = v.fma_block, v.fold_block, v.zero_block
-    width = vectors * v.lanes
-    chains = {1: 8, 2: 4}.get(vectors, 2)
-    rest = (chains - 1) * vectors
+    more, fold_block, rest = _chained(v, vectors), v.fold_block, v.zero_block
+    spare = (_chains(vectors) - 1) * vectors
 
     @v.inline
     def product(block, x, i, stride, w, j, n_in):
-        parts = block + zero_block(rest)
+        return fold_block(more(block + rest(spare), x, i, w, j, n_in), vectors)
+
+    return product
+
+
+@functools.cache
+def make_pair(v: Any, vectors: int) -> Any:
+    """`product(block, x, w, i, n_in, h, r, j, units)`: the block plus x times the panel at w[i] plus h times the one at r[j]."""
+    more, fold_block, rest = _chained(v, vectors), v.fold_block, v.zero_block
+    spare = (_chains(vectors) - 1) * vectors
+
+    @v.inline
+    def product(block, x, w, i, n_in, h, r, j, units):
+        parts = more(block + rest(spare), x, 0, w, i, n_in)
+        return fold_block(more(parts, h, 0, r, j, units), vectors)
+
+    return product
+
+
+def _chains(vectors: int) -> int:
+    """A single row is summed in several independent parts, about eight vectors in all, to keep the multipliers busy."""
+    return {1: 8, 2: 4}.get(vectors, 2)
+
+
+def _chained(v: Any, vectors: int) -> Any:
+    """`more(parts, x, i, w, j, n_in)`: adds a row times a panel to the parts."""
+    fma_block = v.fma_block
+    width, chains = vectors * v.lanes, _chains(vectors)
+
+    @v.inline
+    def more(parts, x, i, w, j, n_in):
         whole = n_in - n_in % chains
         for k in range(0, whole, chains):
             parts = fma_block(parts, x, i + k, 1, w, j + k * width, width, vectors)
-        block = fold_block(parts, vectors)
         for k in range(whole, n_in):
-            block = fma_block(block, x, i + k, 0, w, j + k * width, 0, vectors)
-        return block
+            parts = fma_block(parts[:vectors], x, i + k, 0, w, j + k * width, 0, vectors) + parts[vectors:]
+        return parts
 
-    return product
+    return more

@@ -6,7 +6,7 @@ work: 2 * batch * padded floats. All else is as in the LSTM.
 
 from typing import Any, NamedTuple
 
-from edgelstm.kernels import activate, formulas, recurrent
+from edgelstm.kernels import activate, formulas, products, recurrent, single
 from edgelstm.kernels.activate import Activation
 from edgelstm.kernels.declare import kernel
 from edgelstm.kernels.recurrent import Sequence
@@ -32,6 +32,33 @@ def simple_rnn(v: Any) -> Any:
         walk(q, h0, hn, r, 0)
 
     return simple_rnn
+
+
+class Panels(NamedTuple):
+    """The weights of a single step."""
+
+    w: Any
+    bias: Any
+    r: Any
+
+
+@kernel("simple_rnn_step", "x:f32* w:f32* bias:f32* r:f32* h:f32* y:f32* n_in:int units:int")
+def simple_rnn_step(v: Any) -> Any:
+    """One step of one row with tanh; see `single`."""
+    start, product, tanh = single.start(v, 1), products.make_pair(v, 1), formulas.make(v).tanh
+
+    @v.inline
+    def block(q, weights, unit, left):
+        sums = start(weights.bias, unit)
+        sums = product(sums, q.x, weights.w, unit * q.n_in, q.n_in, q.h, weights.r, unit * q.units, q.units)
+        return tanh(sums[0])
+
+    step = single.walk(v, block)
+
+    def simple_rnn_step(x, w, bias, r, h, y, n_in, units):
+        step(single.Frame(x, h, h, y, n_in, units), Panels(w, bias, r))
+
+    return simple_rnn_step
 
 
 @kernel("simple_rnn_general", f"{STANDARD} clip:f32 {activate.parameters('f')}")

@@ -53,15 +53,16 @@ class GRU(Recurrent):
 
     def lower(self, low: Any, attrs: Mapping[str, Any], ins: Sequence[Any], outs: Sequence[Any]) -> None:
         named = self.named(ins)
+        standard = (attrs["recurrent_activation"], attrs["activation"]) == ("sigmoid", "tanh") and not attrs["clip"]
+        rb = None if named["rb"] is None else low.panels("rb", self.weight(named, "rb")[None], 3)
+        if standard and attrs["reset_after"] and (step := self.step_params(low, attrs, named, outs)):
+            low.call("gru_step", **step, rb=rb)
+            return
         params = self.projected(low, attrs, named) | self.carried_states(low, named, outs) | self.masking(low, attrs, named)
-        params |= {"y": outs[0], "work": self.work(low, params, 4)}
+        params |= {"y": outs[0], "work": self.work(low, params, 4), "rb": rb}
         kernel = "gru" if attrs["reset_after"] else "gru_before"
         params |= self._recurrent_panels(low, attrs, named)
-        if named["rb"] is not None:
-            params["rb"] = low.panels("rb", self.weight(named, "rb")[None], 3)
-        else:
-            params["rb"] = None
-        if (attrs["recurrent_activation"], attrs["activation"]) == ("sigmoid", "tanh") and not attrs["clip"]:
+        if standard:
             low.call(kernel, **params)
         else:
             low.call(f"{kernel}_general", **params, clip=attrs["clip"],

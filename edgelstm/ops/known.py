@@ -3,7 +3,7 @@
 import numpy as np
 
 from edgelstm.errors import ShapeError
-from edgelstm.ops.op import Fact
+from edgelstm.ops.op import MAX_RANK, Fact
 
 _INTEGERS = ("int64", "int32")
 
@@ -21,7 +21,10 @@ def known_ints(fact: Fact, role: str) -> tuple[int, ...]:
     """The integers of an index input of at most one axis. Raises ShapeError when unknown or of another kind."""
     if fact.dtype not in _INTEGERS or len(fact.shape) > 1:
         raise ShapeError(f"its {role} is {fact.dtype}{list(fact.shape)}; a list of int64 or int32 is supported")
-    return tuple(int(n) for n in known_array(fact, role).reshape(-1))
+    numbers = known_array(fact, role).reshape(-1)
+    if numbers.size > 2 * MAX_RANK:
+        raise ShapeError(f"its {role} has {numbers.size} numbers; arrays of at most {MAX_RANK} axes are supported")
+    return tuple(int(n) for n in numbers)
 
 
 def known_number(fact: Fact, role: str) -> float | int:

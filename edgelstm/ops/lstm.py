@@ -58,6 +58,9 @@ class LSTM(Recurrent):
     def lower(self, low: Any, attrs: Mapping[str, Any], ins: Sequence[Any], outs: Sequence[Any]) -> None:
         named = self.named(ins)
         y, *_ = outs
+        if self._standard(attrs, named) and (step := self.step_params(low, attrs, named, outs)):
+            low.call("lstm_step", **step)
+            return
         params = self.projected(low, attrs, named) | self.carried_states(low, named, outs) | self.masking(low, attrs, named)
         params |= {"r": low.panels("R", self.weight(named, "R"), 4), "y": y, "work": self.work(low, params, 3)}
         if self._standard(attrs, named):

@@ -13,6 +13,7 @@ import numpy as np
 from edgelstm.errors import FormatError, ShapeError
 
 DTYPES = ("float32", "int64", "int32", "uint8", "bool")
+MAX_RANK = 32  # axes of a value
 REQUIRED = object()
 
 
@@ -47,6 +48,7 @@ class Body:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     nodes: tuple[Any, ...]
+    trips: dict[Any, int] = field(default_factory=dict, init=False, compare=False, repr=False)  # counts found so far
 
 
 @dataclass(frozen=True)

@@ -119,6 +119,21 @@ class Recurrent(Op):
         return {"p": p, "batch": batch, "steps": steps, "units": units, "reverse": int(attrs["reverse"]),
                 "p_t": rows[0] * width, "p_b": rows[1] * width, "y_t": rows[0] * units, "y_b": rows[1] * units}
 
+    def step_params(self, low: Any, attrs: Mapping[str, Any], named: dict[str, Any], outs: Sequence[Any]) -> dict[str, Any] | None:
+        """The parameters of the kernel for one step of one row of a stream; None where the program is something else."""
+        x, W, R = named["x"], self.weight(named, "W"), self.weight(named, "R")
+        slots = [low.state(state) for state in self.carried]
+        if self.steps_batch(attrs, x) != (1, 1) or named["mask"] is not None or None in slots:
+            return None
+        for slot, out in zip(slots, outs[1:], strict=True):
+            if out is not None:
+                low.alias(out, slot)
+        units = R.shape[0]
+        bias = None if named["b"] is None else low.panels("b", self.weight(named, "b")[None], self.gates)
+        return {"x": x, "w": low.panels("W", W, self.gates), "bias": bias, "r": low.panels("R", R, self.gates),
+                "y": low.scratch((1, 1, units)) if outs[0] is None else outs[0], "n_in": W.shape[0], "units": units,
+                **dict(zip(self.carried, slots, strict=True))}
+
     def carried_states(self, low: Any, named: dict[str, Any], outs: Sequence[Any]) -> dict[str, Any]:
         """Where the kernel reads and writes the states: a stream's slots, or the node's own inputs and outputs."""
         params: dict[str, Any] = {}

@@ -64,6 +64,8 @@ class Squeeze(_SameElements):
 
     def infer(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> list[Fact]:
         x, axes = ins[0], {normal_axis(axis, ins[0].rank) for axis in attrs["axes"]}
+        if len(axes) < len(attrs["axes"]):
+            raise ShapeError(f"it drops an axis twice: {list(attrs['axes'])}")
         for axis in sorted(axes):
             if x.shape[axis] != 1:
                 raise ShapeError(f"it drops axis {axis} of {list(x.shape)}, whose length is not 1")

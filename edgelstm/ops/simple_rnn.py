@@ -31,9 +31,13 @@ class SimpleRNN(Recurrent):
 
     def lower(self, low: Any, attrs: Mapping[str, Any], ins: Sequence[Any], outs: Sequence[Any]) -> None:
         named = self.named(ins)
+        standard = attrs["activation"] == "tanh" and not attrs["clip"]
+        if standard and (step := self.step_params(low, attrs, named, outs)):
+            low.call("simple_rnn_step", **step)
+            return
         params = self.projected(low, attrs, named) | self.carried_states(low, named, outs) | self.masking(low, attrs, named)
         params |= {"r": low.panels("R", self.weight(named, "R"), 1), "y": outs[0], "work": self.work(low, params, 2)}
-        if attrs["activation"] == "tanh" and not attrs["clip"]:
+        if standard:
             low.call("simple_rnn", **params)
         else:
             low.call("simple_rnn_general", **params, clip=attrs["clip"],
