@@ -4,7 +4,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from edgelstm_converters import keras
 from edgelstm_converters.keras import registry as layers
 from edgelstm_converters.onnx import registry as nodes
 from edgelstm_converters.onnx.model import OPSETS
@@ -105,8 +104,8 @@ def _ops() -> str:
         rows.append([op.name, values, attrs, ", ".join(_dtypes(op)), _streams(op), _kernel(op)])
     return "\n".join([
         "## Ops\n",
-        "What converted models are made of. `?` marks an optional value, `*` any number of them. Streaming: *always* works step by",
-        "step, *with state* carries something from step to step, *other axes* works as long as it combines no time steps.\n",
+        "What models are made of. `?` marks an optional value, `*` any number of them. Streaming: *always* works step",
+        "by step, *with state* carries something from step to step, *other axes* works as long as it combines no time steps.\n",
         _table(["op", "inputs -> outputs", "attributes", "dtypes", "streams", "native kernel"], rows),
         "",
     ])  # fmt: skip

@@ -135,38 +135,63 @@ def test_external_data_of_a_tensor_inside_a_node(tmp_path):
 HUGE = np.array([1 << 20, 1 << 12])
 BOMBS = {
     "ConstantOfShape": ([helper.make_node("ConstantOfShape", ["s"], ["big"])], {"s": HUGE}),
-    "ConstantOfShape below the limit of one value": ([helper.make_node("ConstantOfShape", ["s"], ["big"])], {"s": np.array([1 << 10, 1 << 19])}),
+    "ConstantOfShape below the limit of one value": (
+        [helper.make_node("ConstantOfShape", ["s"], ["big"])],
+        {"s": np.array([1 << 10, 1 << 19])},
+    ),
     "Expand": ([helper.make_node("Expand", ["c", "s"], ["big"])], {"c": np.float32(1), "s": HUGE}),
     "Tile": ([helper.make_node("Tile", ["c", "s"], ["big"])], {"c": np.ones((2, 2), np.float32), "s": HUGE}),
     "Pad": ([helper.make_node("Pad", ["c", "s"], ["big"])], {"c": np.ones(2, np.float32), "s": np.array([0, 1 << 32])}),
-    "Range": ([helper.make_node("Range", ["a", "b", "c"], ["big"])], {"a": np.int64(0), "b": np.int64(1 << 40), "c": np.int64(1)}),
-    "Range of floats": ([helper.make_node("Range", ["a", "b", "c"], ["big"])],
-                        {"a": np.float32(0), "b": np.float32(1e30), "c": np.float32(1e-30)}),
-    "OneHot": ([helper.make_node("OneHot", ["i", "d", "v"], ["big"])],
-               {"i": np.arange(9), "d": np.int64(1 << 33), "v": np.float32([0, 1])}),
-    "outer product": ([helper.make_node("Mul", ["c", "r"], ["big"])],
-                      {"c": np.ones((1 << 17, 1), np.float32), "r": np.ones((1, 1 << 17), np.float32)}),
-    "doubling": ([helper.make_node("Concat", [name] * 2, [after], axis=0)
-                  for name, after in zip(["c", *(f"d{i}" for i in range(40))], [*(f"d{i}" for i in range(40)), "big"], strict=True)],
-                 {"c": np.ones(1 << 10, np.float32)}),
-    "squaring": ([helper.make_node("MatMul", [name, name], [after])
-                  for name, after in zip(["c", *(f"d{i}" for i in range(40))], [*(f"d{i}" for i in range(40)), "big"], strict=True)],
-                 {"c": np.ones((2, 2), np.float32)}),
-    "Resize": ([helper.make_node("Resize", ["c", "", "f"], ["big"], mode="nearest")],
-               {"c": np.ones((1, 1, 2), np.float32), "f": np.float32([1, 1, 1 << 30])}),
-}  # fmt: skip
+    "Range": (
+        [helper.make_node("Range", ["a", "b", "c"], ["big"])],
+        {"a": np.int64(0), "b": np.int64(1 << 40), "c": np.int64(1)},
+    ),
+    "Range of floats": (
+        [helper.make_node("Range", ["a", "b", "c"], ["big"])],
+        {"a": np.float32(0), "b": np.float32(1e30), "c": np.float32(1e-30)},
+    ),
+    "OneHot": (
+        [helper.make_node("OneHot", ["i", "d", "v"], ["big"])],
+        {"i": np.arange(9), "d": np.int64(1 << 33), "v": np.float32([0, 1])},
+    ),
+    "outer product": (
+        [helper.make_node("Mul", ["c", "r"], ["big"])],
+        {"c": np.ones((1 << 17, 1), np.float32), "r": np.ones((1, 1 << 17), np.float32)},
+    ),
+    "doubling": (
+        [
+            helper.make_node("Concat", [name] * 2, [after], axis=0)
+            for name, after in zip(["c", *(f"d{i}" for i in range(40))], [*(f"d{i}" for i in range(40)), "big"], strict=True)
+        ],
+        {"c": np.ones(1 << 10, np.float32)},
+    ),
+    "squaring": (
+        [
+            helper.make_node("MatMul", [name, name], [after])
+            for name, after in zip(["c", *(f"d{i}" for i in range(40))], [*(f"d{i}" for i in range(40)), "big"], strict=True)
+        ],
+        {"c": np.ones((2, 2), np.float32)},
+    ),
+    "Resize": (
+        [helper.make_node("Resize", ["c", "", "f"], ["big"], mode="nearest")],
+        {"c": np.ones((1, 1, 2), np.float32), "f": np.float32([1, 1, 1 << 30])},
+    ),
+}
 
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_constants_that_explode(name, tmp_path):
     nodes, constants = BOMBS[name]
-    last = [helper.make_node("ReduceSum", ["big"], ["total"], keepdims=0), helper.make_node("Cast", ["total"], ["sum"], to=TensorProto.FLOAT),
-            helper.make_node("Add", ["x", "sum"], ["y"])]  # fmt: skip
+    last = [
+        helper.make_node("ReduceSum", ["big"], ["total"], keepdims=0),
+        helper.make_node("Cast", ["total"], ["sum"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["x", "sum"], ["y"]),
+    ]
     bounded(make([*nodes, *last], {"x": (3,)}, ["y"], constants), tmp_path)
 
 
 def nested_ifs(depth: int) -> bytes:
-    """A serialized model with `depth` If nodes inside each other, put together by hand: protobuf refuses to build the deepest."""
+    """A serialized model with `depth` If nodes inside each other; protobuf itself refuses to build the deepest."""
     shown = helper.make_value_info("v", onnx.TypeProto())
     leaf = helper.make_graph([helper.make_node("Neg", ["x"], ["v"])], "leaf", [], [shown])
     shell = helper.make_graph([], "shell", [], [shown]).SerializeToString()
@@ -272,9 +297,13 @@ def damage(model: onnx.ModelProto, rng: np.random.Generator) -> None:
     number = int(rng.choice([-(1 << 62), -3, -1, 0, 1, 2, 7, 1 << 31, 1 << 62]))
     match rng.integers(0, 9):
         case 0 if node.input:
-            node.input[rng.integers(len(node.input))] = str(rng.choice([tensor.name, *other.output, *other.input, "x", "", "lost"]))
+            node.input[rng.integers(len(node.input))] = str(
+                rng.choice([tensor.name, *other.output, *other.input, "x", "", "lost"])
+            )
         case 1:
-            node.op_type = str(rng.choice([other.op_type, "Reshape", "Gather", "Concat", "Gemm", "GRU", "If", "Loop", "Conv", "Nope"]))
+            node.op_type = str(
+                rng.choice([other.op_type, "Reshape", "Gather", "Concat", "Gemm", "GRU", "If", "Loop", "Conv", "Nope"])
+            )
         case 2:
             tensor.CopyFrom(numpy_helper.from_array(np.full(2, number), tensor.name))
         case 3:
@@ -282,7 +311,9 @@ def damage(model: onnx.ModelProto, rng: np.random.Generator) -> None:
         case 4:
             tensor.data_type = int(rng.integers(0, 30))
         case 5:
-            node.attribute.append(helper.make_attribute(str(rng.choice(["axis", "hidden_size", "perm", "clip", "direction"])), number))
+            node.attribute.append(
+                helper.make_attribute(str(rng.choice(["axis", "hidden_size", "perm", "clip", "direction"])), number)
+            )
         case 6:
             name = tensor.name
             tensor.CopyFrom(second)

@@ -23,9 +23,18 @@ FUNCTIONS = {"LSTM": 3, "GRU": 2, "RNN": 1}
 OUTPUTS = {"LSTM": ("Y", "Y_h", "Y_c"), "GRU": ("Y", "Y_h"), "RNN": ("Y", "Y_h")}
 # Activation -> how many parameters it takes. ONNX Runtime has its own default for ThresholdedRelu, so all are written out.
 PARAMETERS = {
-    "Sigmoid": 0, "Tanh": 0, "Relu": 0, "Softsign": 0, "Softplus": 0, "LeakyRelu": 1, "ThresholdedRelu": 1, "Elu": 1,
-    "HardSigmoid": 2, "ScaledTanh": 2, "Affine": 2,
-}  # fmt: skip
+    "Sigmoid": 0,
+    "Tanh": 0,
+    "Relu": 0,
+    "Softsign": 0,
+    "Softplus": 0,
+    "LeakyRelu": 1,
+    "ThresholdedRelu": 1,
+    "Elu": 1,
+    "HardSigmoid": 2,
+    "ScaledTanh": 2,
+    "Affine": 2,
+}
 LARGEST = 30.0  # cells with unbounded activations that grow beyond this amplify rounding, too
 EXAMPLES = int(os.environ.get("EDGELSTM_EXAMPLES", "100"))
 
@@ -83,7 +92,12 @@ def cells(draw: st.DrawFn) -> Cell:
         attrs["linear_before_reset"] = draw(st.integers(0, 1))
     names = ("h0", "c0") if op == "LSTM" else ("h0",)
     return Cell(
-        op, attrs, batch, steps, n_in, units,
+        op,
+        attrs,
+        batch,
+        steps,
+        n_in,
+        units,
         layout=draw(st.integers(0, 1)),
         bias=draw(st.booleans()),
         lengths=draw(st.none() | st.tuples(*[st.integers(1, steps)] * batch)),
@@ -92,7 +106,7 @@ def cells(draw: st.DrawFn) -> Cell:
         used=tuple(draw(st.lists(st.sampled_from(OUTPUTS[op]), min_size=1, unique=True))),
         dynamic=draw(st.booleans()),
         seed=draw(st.integers(0, 2**31)),
-    )  # fmt: skip
+    )
 
 
 def parameters(cell: Cell, rng: np.random.Generator) -> dict[str, np.ndarray]:

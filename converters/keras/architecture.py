@@ -222,7 +222,7 @@ def _keras2_call(node: Any, name: str) -> Inbound:
 def _linked(value: Any) -> Any:
     """Nested call arguments with every reference to a tensor replaced by a Ref."""
     if isinstance(value, dict):
-        inner = value.get("config") or {}
+        inner = value["config"] if isinstance(value.get("config"), dict) else {}
         if value.get("class_name") == "__keras_tensor__":
             return _as_ref(inner.get("keras_history"))
         if value.get("class_name") == "__slice__":

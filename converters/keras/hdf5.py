@@ -26,9 +26,10 @@ class WeightFile:
     def __init__(self, stream: Path | BytesIO, label: str) -> None:
         """Raises FormatError when `stream` is no HDF5 file; `label` names it in messages."""
         self.label = label
-        with self._guarded("the file"):
-            self._file = _h5py().File(stream, "r")
+        library = _h5py()
         _walk_elsewhere(stream, label)
+        with self._guarded("the file"):
+            self._file = library.File(stream, "r")
 
     def has(self, path: str) -> bool:
         """Whether a group or dataset lies at that path."""

@@ -96,7 +96,8 @@ def rescaling(call: Call) -> str:
 def _given(call: Call, key: str, default: float | None = None) -> np.ndarray:
     value: Any = call.config.get(key, default)
     if isinstance(value, dict):
-        value = (value.get("config") or {}).get("value", value.get("value"))
+        inner = value.get("config")
+        value = inner.get("value") if isinstance(inner, dict) else value.get("value")
     try:
         return np.asarray(value, np.float64).reshape(-1)
     except (TypeError, ValueError):

@@ -201,7 +201,8 @@ def operand(call: Call, value: Any, like: str | None = None) -> str:
     if isinstance(value, Tensor):
         return value.value
     if isinstance(value, dict):
-        value = (value.get("config") or {}).get("value", value)
+        inner = value.get("config")
+        value = inner.get("value", value) if isinstance(inner, dict) else value
     try:
         array = np.asarray(value, call.builder.fact(like or call.inputs[0].value).dtype)
     except (TypeError, ValueError):

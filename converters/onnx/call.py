@@ -60,7 +60,8 @@ class Scope:
 class Call:
     """One ONNX node while its handler runs. Attributes that the handler does not read are refused afterwards.
 
-    `inline(graph, values, builder)` writes a subgraph with that builder, its inputs bound to the values; `parts` is how many elements of its sequence the model takes.
+    `inline(graph, values, builder)` writes a subgraph with that builder, its inputs bound to the values; `parts`
+    is how many elements of its sequence the model takes.
     """
 
     def __init__(

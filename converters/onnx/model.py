@@ -93,7 +93,9 @@ def _check_text(proto: Any, source: Path) -> None:
     ports = (*proto.graph.input, *proto.graph.output)
     names = [proto.producer_name, proto.producer_version, *(named.name for named in (*proto.graph.initializer, *ports))]
     names += [dim.dim_param for port in ports for dim in port.type.tensor_type.shape.dim]
-    names += [name for function in proto.functions for name in (function.name, function.domain, *function.input, *function.output)]
+    names += [
+        name for function in proto.functions for name in (function.name, function.domain, *function.input, *function.output)
+    ]
     for node in all_nodes(proto.graph, *proto.functions):
         names += [node.name, node.op_type, node.domain, *node.input, *node.output, *(entry.name for entry in node.attribute)]
     damaged = next((name for name in names if isinstance(name, bytes)), None)
@@ -129,9 +131,7 @@ def _inline(tensor: Any, dtype: np.dtype, where: str) -> np.ndarray:
 
     expected = math.prod(tensor.dims) * dtype.itemsize
     if tensor.HasField("raw_data") and len(tensor.raw_data) != expected:
-        raise FormatError(
-            f"{where} of shape {list(tensor.dims)} needs {expected} bytes, the file has {len(tensor.raw_data)}"
-        )
+        raise FormatError(f"{where} of shape {list(tensor.dims)} needs {expected} bytes, the file has {len(tensor.raw_data)}")
     try:
         array = numpy_helper.to_array(tensor)
     except (ValueError, TypeError) as error:
@@ -143,9 +143,7 @@ def _inside(folder: Path, location: str, where: str) -> Path:
     """The path of an external data file. Raises FormatError when it is missing or leads out of the model's folder."""
     path = folder / location
     if not location or Path(location).is_absolute() or ".." in Path(location).parts:
-        raise FormatError(
-            f"{where}: its external data is at {location!r}; only files in the model's own folder are read"
-        )
+        raise FormatError(f"{where}: its external data is at {location!r}; only files in the model's own folder are read")
     if not _is_file(path):
         raise FormatError(f"{where}: its external data file {location[:200]!r} is missing beside the model")
     if not path.resolve().is_relative_to(folder.resolve()):

@@ -20,7 +20,7 @@ CACHE = "EDGELSTM_CACHE"
 
 def measure(graph: Graph, batch: int, steps: int, threads: int, repeats: int) -> dict[str, Any]:
     """Milliseconds: `warm_ms` is the median of `repeats` processes that find their kernels cached, `cold_ms` one that compiles
-    them, `numpy_ms` the median of processes that only import NumPy. `peak_rss` is that of a warm process, in bytes.
+    them, `numpy_ms` the median of processes that only import NumPy. `peak_rss` is the least of the warm ones', in bytes.
 
     Raises DeviceError when a process fails.
     """
@@ -33,7 +33,11 @@ def measure(graph: Graph, batch: int, steps: int, threads: int, repeats: int) ->
                   for _ in range(repeats)]
     numpy, warm, said = zip(*rounds, strict=True)
     return {"cold_ms": 1e3 * cold, "warm_ms": 1e3 * statistics.median(warm), "numpy_ms": 1e3 * statistics.median(numpy),
-            "peak_rss": json.loads(said[-1])["peak_rss"]}
+            "peak_rss": min((peak for peak in map(_peak, said) if peak is not None), default=None)}
+
+
+def _peak(said: str) -> int | None:
+    return json.loads(said)["peak_rss"]
 
 
 def _process(command: Sequence[str], cache: str) -> tuple[float, str]:
