@@ -1,24 +1,17 @@
-"""One layer run by every runtime, each in its fastest form from Python, behind one small interface.
+"""What the side-by-side benchmark times: one layer at work behind one small interface, here by EdgeLSTM.
 
 A Work says what is to be done; a runtime makes a Runner for it, or raises NotComparable with the reason. `burst` feeds one
 input after another and leaves the last output where `last` finds it, so that the loop around the calls is the same for all.
 """
 
-import functools
-import importlib
-import io
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import edgelstm
-from bench.cells import TORCH_GATES, Cell, onnx_bytes, reordered
-
-LITERT_MODELS = "EDGELSTM_PEERS"  # the environment variable that names the folder of LiteRT cell models
+from bench.cells import Cell
 
 Burst = Callable[[Iterable[np.ndarray]], None]
 
@@ -63,7 +56,7 @@ def edgelstm_runner(work: Work) -> Runner:
     """EdgeLSTM: `step(frame, out=)`, bound buffers and `advance()`, or `predict`."""
     model = edgelstm.load(work.cell.graph, threads=work.threads)
     if work.form == "sequence":
-        return _calling("EdgeLSTM", model.predict)
+        return calling("EdgeLSTM", model.predict)
     stream = model.stream()
     if work.form == "advance":
         return _advancing(stream)
@@ -97,7 +90,7 @@ def _only(side: Any) -> np.ndarray:
     return array
 
 
-def _calling(name: str, call: Callable[[np.ndarray], Any], shown: Callable[[Any], np.ndarray] = lambda y: y) -> Runner:
+def calling(name: str, call: Callable[[np.ndarray], Any], shown: Callable[[Any], np.ndarray] = lambda y: y) -> Runner:
     """A runner around a function that gives a fresh output for every input."""
     newest: list[Any] = [None]
 
@@ -106,171 +99,3 @@ def _calling(name: str, call: Callable[[np.ndarray], Any], shown: Callable[[Any]
             newest[0] = call(x)
 
     return Runner(name, burst, lambda: np.array(shown(newest[0])))
-
-
-def onnxruntime_runner(work: Work) -> Runner:
-    """ONNX Runtime with I/O binding: inputs, outputs and states at fixed addresses."""
-    ort = _imported("onnxruntime")
-    options = ort.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = work.threads, 1
-    session = ort.InferenceSession(onnx_bytes(work.cell, work.is_step), options, ["CPUExecutionProvider"])
-    arrays = _Ports(work)
-
-    def bound(sources: dict[str, np.ndarray], results: dict[str, np.ndarray]) -> Callable[[], None]:
-        binding = session.io_binding()
-        for bind, side in ((binding.bind_input, sources), (binding.bind_output, results)):
-            for name, array in side.items():
-                bind(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
-        return functools.partial(session.run_with_iobinding, binding)
-
-    return arrays.runner("ONNX Runtime", bound)
-
-
-def openvino_runner(work: Work) -> Runner:
-    """OpenVINO with tensors that share the arrays' memory."""
-    ov = _imported("openvino")
-    settings = {"INFERENCE_NUM_THREADS": work.threads, "INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": 1,
-                "PERFORMANCE_HINT": "LATENCY"}
-    core, arrays = ov.Core(), _Ports(work)
-    network = core.read_model(io.BytesIO(onnx_bytes(work.cell, work.is_step)))
-    network.reshape({name: list(array.shape) for name, array in arrays.sources.items()})
-    model = core.compile_model(network, "CPU", settings)
-
-    def bound(sources: dict[str, np.ndarray], results: dict[str, np.ndarray]) -> Callable[[], None]:
-        request = model.create_infer_request()
-        for name, array in (*sources.items(), *results.items()):
-            request.set_tensor(name, ov.Tensor(array, shared_memory=True))
-        return request.infer
-
-    return arrays.runner("OpenVINO", bound)
-
-
-class _Ports:
-    """Arrays of an ONNX cell, time first; the states twice, so that one call reads what the last one wrote."""
-
-    def __init__(self, work: Work) -> None:
-        cell = work.cell
-        self._is_step = work.is_step
-        self._x = np.zeros((work.steps, work.batch, cell.features), np.float32)
-        self._y = np.zeros((work.steps, work.batch, cell.directions * cell.units), np.float32)
-        carried = ["h", "c"][: 2 if cell.op == "lstm" else 1] if work.is_step else []
-        self._states = [{s: np.zeros((1, work.batch, cell.units), np.float32) for s in carried} for _ in range(2)]
-
-    @property
-    def sources(self) -> dict[str, np.ndarray]:
-        return self._side("x", "0", self._x, self._states[0])
-
-    def runner(self, name: str, bound: Callable[[dict, dict], Callable[[], Any]]) -> Runner:
-        """A runner of two bound calls that take turns. `bound` makes one from arrays by the ONNX names."""
-        calls = [bound(self._side("x", "0", self._x, self._states[i]), self._side("y", "n", self._y, self._states[1 - i]))
-                 for i in range(2)]
-        x, turn = self._x, 0
-
-        def burst(inputs: Iterable[np.ndarray]) -> None:
-            nonlocal turn
-            for array in inputs:
-                x[...] = array if array.ndim == 1 else array.swapaxes(0, 1)
-                calls[turn]()
-                turn ^= 1
-
-        return Runner(name, burst, lambda: self._y[0, 0].copy() if self._is_step else self._y.swapaxes(0, 1).copy())
-
-    @staticmethod
-    def _side(port: str, ending: str, array: np.ndarray, states: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {port: array} | {f"{name}{ending}": state for name, state in states.items()}
-
-
-def torch_runner(work: Work) -> Runner:
-    """PyTorch's own layer under inference_mode."""
-    torch = _imported("torch")
-    cell, kinds = work.cell, {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "simple_rnn": torch.nn.RNN}
-    layer = kinds[cell.op](cell.features, cell.units, cell.layers, batch_first=True, bidirectional=cell.directions == 2)
-    for number, ways in enumerate(cell.weights):
-        for suffix, weights in zip(("", "_reverse"), ways, strict=False):
-            W, R, b, *rest = (torch.from_numpy(reordered(array, TORCH_GATES[cell.op])) for array in weights)
-            given = {"weight_ih": W, "weight_hh": R, "bias_ih": b, "bias_hh": rest[0] if rest else torch.zeros_like(b)}
-            for name, tensor in given.items():
-                setattr(layer, f"{name}_l{number}{suffix}", torch.nn.Parameter(tensor, requires_grad=False))
-    layer.eval()
-    if work.form == "sequence":
-        def call(x: np.ndarray) -> Any:
-            torch.set_num_threads(work.threads)
-            with torch.inference_mode():
-                return layer(torch.from_numpy(x))[0]
-
-        return _calling("PyTorch", call, lambda y: y.numpy())
-    state: list[Any] = [None, None]
-
-    def burst(frames: Iterable[np.ndarray]) -> None:
-        torch.set_num_threads(work.threads)
-        with torch.inference_mode():
-            for frame in frames:
-                state[:] = layer(torch.from_numpy(frame).reshape(1, 1, -1), state[1])
-
-    return Runner("PyTorch", burst, lambda: state[0].numpy().reshape(-1).copy())
-
-
-def litert_runner(work: Work) -> Runner:
-    """LiteRT: the cell written in basic ops, its state in the model; files cellS_f32_F_H.tflite made beforehand."""
-    if not work.is_step or work.cell.op != "lstm":
-        raise NotComparable("only LSTM steps are prepared for it")
-    folder = os.environ.get(LITERT_MODELS)
-    if folder is None:
-        raise NotComparable(f"no models: give --litert-models, or set {LITERT_MODELS}")
-    path = Path(folder) / f"cellS_f32_{work.cell.features}_{work.cell.units}.tflite"
-    if not path.exists():
-        raise NotComparable(f"there is no {path.name}")
-    model = _imported("ai_edge_litert.interpreter").Interpreter(str(path), num_threads=work.threads)
-    model.allocate_tensors()
-    x, y = (model.tensor(side[0]["index"]) for side in (model.get_input_details(), model.get_output_details()))
-    invoke = model.invoke
-
-    def burst(frames: Iterable[np.ndarray]) -> None:
-        for frame in frames:
-            x()[0] = frame
-            invoke()
-
-    return Runner("LiteRT", burst, lambda: y().reshape(-1).copy())
-
-
-def numpy_runner(work: Work) -> Runner:
-    """NumPy by hand, float32: one product for the four gates of an LSTM step."""
-    if not work.is_step or work.cell.op != "lstm":
-        raise NotComparable("only LSTM steps are written by hand")
-    W, R, b = (np.ascontiguousarray(array) for array in work.cell.weights[0][0])
-    units = work.cell.units
-    h, c, gates, recurrent = (np.zeros(n * units, np.float32) for n in (1, 1, 4, 4))
-    i, f, g, o = np.split(gates, 4)
-
-    def burst(frames: Iterable[np.ndarray]) -> None:
-        for frame in frames:
-            np.dot(W, frame, out=gates)
-            np.dot(R, h, out=recurrent)
-            np.add(gates, recurrent, out=gates)
-            np.add(gates, b, out=gates)
-            np.tanh(g, out=g)
-            for gate in (i, f, o):
-                np.negative(gate, out=gate)
-                np.exp(gate, out=gate)
-                np.add(gate, 1, out=gate)
-                np.reciprocal(gate, out=gate)
-            np.multiply(f, c, out=c)
-            np.multiply(i, g, out=i)
-            np.add(c, i, out=c)
-            np.tanh(c, out=h)
-            np.multiply(h, o, out=h)
-
-    return Runner("NumPy", burst, h.copy)
-
-
-def _imported(module: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        raise NotComparable(f"{module.partition('.')[0]} is not installed") from None
-
-
-PEERS: dict[str, Callable[[Work], Runner]] = {
-    "onnxruntime": onnxruntime_runner, "litert": litert_runner, "openvino": openvino_runner, "torch": torch_runner,
-    "numpy": numpy_runner,
-}

@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 
 from bench import ceilings, grid
+from bench.peers import LITERT_MODELS, PEERS
 from bench.report import markdown, text
-from bench.runners import LITERT_MODELS, PEERS, NotComparable, Runner, Work, edgelstm_runner
+from bench.runners import NotComparable, Runner, Work, edgelstm_runner
 from edgelstm.benchmark import timing
 from edgelstm.errors import DeviceError
 
@@ -140,14 +141,14 @@ def _processor() -> str:
 
 def cells(given: argparse.Namespace, limits: ceilings.Ceilings) -> Iterator[dict[str, Any]]:
     """Every wanted cell of the grid, in order. GRU and SimpleRNN aim at the lead over ONNX Runtime of LSTM in this run."""
-    told, leads = set(), {}
+    told: set[tuple[str, str, str]] = set()
+    leads: dict[tuple[str, str], float | None] = {}
     for row in given.rows:
         for work in grid.works(row, given.sizes):
             peers = given.peers if work.cell.op == "lstm" else [name for name in given.peers if name == "onnxruntime"]
             found = compare(row, work, peers, limits, given.seconds)
-            if work.cell.op == "lstm":
-                leads[work.form, work.cell.size] = found.get("ratios", {}).get("ONNX Runtime")
-            else:
+            leads[row, work.cell.size] = found.get("ratios", {}).get("ONNX Runtime")
+            if work.cell.op != "lstm":
                 found["target"] = leads.get((work.form, work.cell.size))
             for name, reason in found["missing"].items():
                 if (row, name, reason) not in told:

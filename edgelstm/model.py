@@ -18,6 +18,7 @@ from edgelstm.session import SessionPool
 from edgelstm.stream import Stream
 from edgelstm.stream_pool import Pool
 from edgelstm.streaming import Streaming, step_shapes
+from edgelstm.threads import Threads
 
 if TYPE_CHECKING:
     from edgelstm.verify import Report
@@ -34,19 +35,24 @@ class Footprint:
 
 
 class Model:
-    """A loaded model. `run` and `predict` are stateless; `stream` gives an object that carries the state."""
+    """A loaded model. `run` and `predict` are stateless; `stream` gives an object that carries the state.
+
+    With `threads` above 1, `run` and `predict` divide a batch among threads where its rows are independent of each other and the
+    work is worth it. Streams use the caller's thread alone.
+    """
 
     def __init__(self, graph: Graph, device: str = "cpu", threads: int = 1) -> None:
         if device != "cpu":
             raise DeviceError(f"device {device!r} is not supported; use 'cpu'")
-        if threads != 1:
-            raise DeviceError(f"threads={threads!r} is not supported; a model runs on 1 thread")
+        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+            raise DeviceError(f"threads={threads!r} is not supported; give a whole number from 1 on")
         self._graph = graph
         self._programs = Programs(graph)
+        self._threads = Threads(self._programs, threads)
         self._ports = [(port.name, np.dtype(port.dtype)) for port in graph.inputs]
 
     def __reduce__(self):
-        return Model, (self._graph,)
+        return Model, (self._graph, "cpu", self._threads.count)
 
     def __repr__(self) -> str:
         return f"<edgelstm.Model {', '.join(map(str, self.inputs))} -> {', '.join(map(str, self.outputs))}>"
@@ -74,7 +80,8 @@ class Model:
         arrays, sessions = self._prepared(inputs)
         shapes = sessions.program.outputs
         outputs = [np.empty(shape, port.dtype) for shape, port in zip(shapes, self._graph.outputs, strict=True)]
-        sessions.run(arrays, outputs)
+        if not self._threads.run(sessions.program, arrays, outputs):
+            sessions.run(arrays, outputs)
         return {port.name: array for port, array in zip(self._graph.outputs, outputs, strict=True)}
 
     def predict(self, x: Any) -> np.ndarray | list[np.ndarray]:

@@ -62,6 +62,8 @@ class Programs:
 
     def stream_layout(self, batch: int) -> StateLayout:
         """Where the states of a stream of this batch lie."""
+        if not self.streaming.carriers:
+            return StateLayout({}, {}, 0)
         return state_layout(self.graph, step_shapes(self.graph, batch, 1), self.streaming.carriers)
 
     def renew_lock(self) -> None:

@@ -41,9 +41,15 @@ class Session:
         """Compute the outputs from the inputs, in one native call."""
         native.run_at(self._start)
 
-    def door(self) -> Callable[[], None]:
-        """A function of no argument that does what `run` does, as cheaply as Python can call it."""
-        return native.thunk(self._table, brief=self._program.constant_nbytes <= BRIEF_NBYTES)
+    def door(self, ports: Sequence[np.ndarray]) -> Callable[[], None]:
+        """A function of no argument that runs over these ports for good, as cheaply as Python can call it.
+
+        It keeps all memory that it works on alive.
+        """
+        self.bind(ports)
+        call = native.thunk(self._table, brief=self._program.constant_nbytes <= BRIEF_NBYTES)
+        call.memory = (self, tuple(ports))
+        return call
 
 
 class SessionPool:

@@ -34,24 +34,50 @@ class Stream:
         self._free: list[None] = [None]  # taking its only element is one atomic operation, and cheaper than a lock
         shapes = step_shapes(self._graph, self._batch, 1)
         self._check_batch(shapes)
+        explicit = dict(self._graph.states)
+        self._frame_names = [port.name for port in self._graph.inputs if port.name not in explicit]
+        self._shown = [i for i, p in enumerate(self._graph.outputs) if p.name not in explicit.values()]
         self._layout = programs.stream_layout(self._batch)
         self._state = aligned_zeros((self._layout.nbytes,), np.uint8)
-        program = programs.for_stream(shapes, self._layout)
-        self._ins = [aligned_zeros(shapes[port.name], port.dtype) for port in self._graph.inputs]
+        self._kept = {name: aligned_zeros(shapes[name], self._graph.input(name).dtype) for name in explicit}
+        self._slots = self._named_slots()
+        self._session = self._fill = self._known_out = None
+        self.advance = _not_open
+        if not programs.streaming.open:
+            self._open(shapes)
+        self.reset()
+
+    def _open(self, shapes: Mapping[str, Sequence[int]]) -> None:
+        """Make program and buffers for frames of these shapes. Raises ShapeError when the model does not accept them."""
+        program = self._programs.for_stream(shapes, self._layout)
+        self._shapes = shapes
+        self._ins = [self._kept[port.name] if port.name in self._kept else aligned_zeros(shapes[port.name], port.dtype)
+                     for port in self._graph.inputs]
         self._outs = [aligned_zeros(shape, port.dtype)
                       for shape, port in zip(program.outputs, self._graph.outputs, strict=True)]
         self._session = Session(program, self._state)
-        self._session.bind([*self._ins, *self._outs])
-        self.advance = self._session.door()
-        self._slots = self._named_slots()
+        self.advance = self._session.door([*self._ins, *self._outs])
         self._in_frames = self._frames(self._graph.inputs, self._ins)
         self._out_frames = list(self._frames(self._graph.outputs, self._outs).values())
-        explicit = dict(self._graph.states)
-        self._frame_names = [name for name in self._in_frames if name not in explicit]
-        self._shown = [i for i, p in enumerate(self._graph.outputs) if p.name not in explicit.values()]
         self._only = self._single()
         self._bind_views()
-        self.reset()
+
+    def _open_for(self, given: Mapping[str, Any]) -> None:
+        """Open the stream with the lengths that its first frame tells."""
+        if self._session is None:
+            check_names(given, self._frame_names)
+            self._open(step_shapes(self._graph, self._batch, 1, self._lengths(given)))
+
+    def _lengths(self, frames: Mapping[str, Any]) -> dict[str, int]:
+        """The lengths of the open axes in a frame, which may have its batch axis or leave it out."""
+        found: dict[str, int] = {}
+        for port in self._graph.inputs:
+            if port.name in frames:
+                shape = np.shape(frames[port.name])
+                left_out = {port.time, port.batch} - {None} if len(shape) < len(port.shape) else set()
+                axes = [d for axis, d in enumerate(port.shape) if axis not in left_out]
+                found.update((d, n) for d, n in zip(axes, shape, strict=False) if d in self._programs.streaming.open)
+        return found
 
     @property
     def batch(self) -> int:
@@ -62,6 +88,8 @@ class Stream:
 
         Fill the input, call `advance()` and read the output, which the next step overwrites.
         """
+        if self._session is None:
+            _not_open()
         ins = [self._in_frames[name] for name in self._frame_names]
         outs = [self._out_frames[i] for i in self._shown]
         return tuple(arrays[0] if len(arrays) == 1 else arrays for arrays in (ins, outs))
@@ -149,9 +177,7 @@ class Stream:
     def _named_slots(self) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
         """Views of the carried states by name, each with its initial value: the nodes' own and the explicit ones."""
         found: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
-        for i, port in enumerate(self._graph.inputs):
-            if port.name in dict(self._graph.states):
-                found[port.name] = (self._ins[i], None)
+        found.update((name, (array, None)) for name, array in self._kept.items())
         for (node, slot), declared in self._layout.slots.items():
             start = self._layout.offsets[node, slot]
             view = self._state[start : start + declared.nbytes].view(declared.dtype).reshape(declared.shape)
@@ -174,13 +200,14 @@ class Stream:
 
         `_known_out` is the last `out` that was checked and `_known_view` its memory.
         """
-        self._fill = self._result = self._known_out = self._known_view = None
+        self._result = self._known_view = None
         if self._only is not None and self._only[0].ndim == 1:
             buffer, shown = self._only
             self._fill, self._fresh = memoryview(buffer), shown.copy
             self._result = memoryview(shown) if shown.ndim == 1 else None
 
     def _checked_step(self, frame: Any, out: Any) -> Any:
+        self._open_for(frame if isinstance(frame, Mapping) else self._by_name(frame))
         shown = [self._out_frames[i] for i in self._shown]
         targets = None if out is None else self._targets(out, shown)
         for buffer, array in self._ready(frame):
@@ -205,6 +232,7 @@ class Stream:
 
     def _ready(self, frames: Any) -> list[tuple[np.ndarray, np.ndarray]]:
         """Input buffers and what to copy into them. Raises ShapeError; nothing is changed."""
+        self._open_for(frames if isinstance(frames, Mapping) else self._by_name(frames))
         if self._only is not None and type(frames) is np.ndarray:
             buffer, _ = self._only
             if frames.shape == buffer.shape and frames.dtype == buffer.dtype:
@@ -226,16 +254,14 @@ class Stream:
     def _as_frame(self, name: str, frame: Any) -> np.ndarray:
         buffer, port = self._in_frames[name], self._graph.input(name)
         array = as_port(port, frame)
-        whole = step_shapes(self._graph, self._batch, 1)[name]
-        if array.shape != buffer.shape and array.shape != whole:
+        if array.shape != buffer.shape and array.shape != self._shapes[name]:
             raise ShapeError(f"a frame of {name!r} has the shape {array.shape}, expected {buffer.shape} (one step of {describe(port)})")
         return array.reshape(buffer.shape)
 
     def _run_block(self, block: Frames) -> Any:
         given = named_inputs(self._graph, block)
         check_names(given, self._frame_names)
-        explicit = {port.name: self._ins[i] for i, port in enumerate(self._graph.inputs) if port.name not in self._frame_names}
-        arrays = complete(self._graph, {**given, **explicit})
+        arrays = complete(self._graph, {**given, **self._kept})
         shapes = {name: array.shape for name, array in arrays.items()}
         self._check_batch(shapes)
         program = self._programs.for_stream(shapes, self._layout)
@@ -245,6 +271,11 @@ class Stream:
         session.run()
         shown = [outputs[i] for i in self._shown]
         return shown[0] if len(shown) == 1 else shown
+
+
+def _not_open() -> None:
+    """What stands for `advance` before a stream knows the length of its frames."""
+    raise DeviceError("this model takes frames of a length that the first frame tells: give the first one to step")
 
 
 def _check_out(out: Any, shown: np.ndarray) -> None:

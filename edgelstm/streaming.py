@@ -16,12 +16,16 @@ from edgelstm.stand_ins import first_fitting, fixed_lengths, stand_in
 
 @dataclass(frozen=True)
 class Streaming:
-    """`ok`, or the node that prevents streaming and the reason. `carriers` names the nodes whose states a stream carries."""
+    """`ok`, or the node that prevents streaming and the reason.
+
+    `carriers` names the nodes whose states a stream carries, `open` the axes whose length only the first frame tells.
+    """
 
     ok: bool
     node: str = ""
     reason: str = ""
     carriers: frozenset[str] = frozenset()
+    open: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         where = f"node {self.node!r}: " if self.node else ""
@@ -46,16 +50,26 @@ def analyse(graph: Graph) -> Streaming:
 
 
 def _called_once_a_step(graph: Graph) -> Streaming:
-    """Whether a model with explicit states and no time axis accepts the frames of a stream."""
+    """Whether a model with explicit states and no time axis accepts frames: of length 1, or of one that the first frame tells."""
     roles = {d for port in graph.inputs for d in (port.shape[axis] for axis in (port.batch, port.time) if axis is not None)}
-    free = sorted({d for port in graph.inputs for d in port.shape if isinstance(d, str)} - roles)
-    shapes = step_shapes(graph, 1, 1)
+    kept = {d for name, _ in graph.states for d in graph.input(name).shape}
+    free = sorted({d for port in graph.inputs for d in port.shape if isinstance(d, str)} - roles - kept)
     try:
-        infer(expand(graph, shapes), shapes)
+        _fits(graph, {})
+        return Streaming(True)
     except ShapeError as error:
-        hint = f"; the length of {free[0]!r} is open, so convert with fix={{{free[0]!r}: LENGTH}}" if free else ""
-        return Streaming(False, reason=f"{error}{hint}")
-    return Streaming(True)
+        failure = error
+    try:
+        first_fitting(lambda scale: _fits(graph, {symbol: stand_in(i, scale) for i, symbol in enumerate(free)}))
+        return Streaming(True, open=tuple(free))
+    except ShapeError:
+        return Streaming(False, reason=str(failure))
+
+
+def _fits(graph: Graph, lengths: Mapping[str, int]) -> None:
+    """Raise ShapeError where the model does not accept one step with these lengths."""
+    shapes = step_shapes(graph, 1, 1, lengths)
+    infer(expand(graph, shapes), shapes)
 
 
 def _at_scale(graph: Graph, symbols: Sequence[str], times: Set[str], scale: int) -> Streaming:
@@ -137,13 +151,11 @@ def _depends_on_time(fact: Fact, other: Fact | None) -> bool:
     return not np.array_equal(fact.value, other.value, equal_nan=fact.dtype == "float32")
 
 
-def step_shapes(graph: Graph, batch: int, steps: int) -> dict[str, tuple[int, ...]]:
-    """The shape of every input for a batch and a number of time steps; other dynamic axes have length 1."""
-    lengths: dict[str, int] = {}
+def step_shapes(graph: Graph, batch: int, steps: int, lengths: Mapping[str, int] | None = None) -> dict[str, tuple[int, ...]]:
+    """The shape of every input for a batch and a number of time steps; other dynamic axes as in `lengths`, else 1."""
+    found = dict(lengths or {})
     for port in graph.inputs:
         for axis, symbol in enumerate(port.shape):
             if isinstance(symbol, str):
-                lengths[symbol] = batch if axis == port.batch else steps if axis == port.time else lengths.get(symbol, 1)
-    return {port.name: tuple(lengths.get(d, d) for d in port.shape) for port in graph.inputs}
-
-
+                found[symbol] = batch if axis == port.batch else steps if axis == port.time else found.get(symbol, 1)
+    return {port.name: tuple(found.get(d, d) for d in port.shape) for port in graph.inputs}

@@ -7,8 +7,9 @@ import pytest
 
 from bench import ceilings, grid, side_by_side
 from bench.cells import Cell
+from bench.peers import PEERS
 from bench.report import markdown
-from bench.runners import PEERS, NotComparable, Work, edgelstm_runner
+from bench.runners import NotComparable, Work, edgelstm_runner
 
 CELLS = [Cell("lstm", 3, 5), Cell("gru", 3, 5), Cell("simple_rnn", 3, 5)]
 DEEP = Cell("lstm", 3, 5, layers=2, directions=2)

@@ -1,11 +1,14 @@
 """Streams: step by step equals the whole, state is carried, copied and restored, and misuse is one clear error."""
 
+import gc
 import threading
 
 import numpy as np
 import pytest
 
 import edgelstm
+from edgelstm import axes
+from edgelstm.builder import GraphBuilder
 from tests.conftest import Layers, stacked_graph
 
 
@@ -315,3 +318,45 @@ def test_positions_cannot_stream(layers):
     y = b.add("add", layers.recurrent("gru", x, 4, gates=3), b.add("unsqueeze", b.add("cast", positions, to="float32"), axes=[1]))
     with pytest.raises(edgelstm.DeviceError, match="'positions'"):
         edgelstm.load(layers.graph(y=y)).stream()
+
+
+def test_advance_outlives_its_stream(rng):
+    stream = edgelstm.load(stacked_graph()).stream()
+    frame, shown = stream.buffers()
+    frame[:] = rng.standard_normal(5)
+    advance = stream.advance
+    expected = edgelstm.load(stacked_graph()).stream().step(frame.copy())
+    del stream
+    gc.collect()
+    advance()
+    np.testing.assert_array_equal(shown, expected)
+
+
+def framed_graph():
+    """frames (batch, samples) and a state: a model that accepts frames of any length from 3 on, and none of length 1."""
+    b = GraphBuilder()
+    x, s = b.input("x", "float32", ("batch", "samples"), batch=0), b.input("s", "float32", ("batch", 2), batch=0)
+    padded = b.add("pad", x, b.constant([0, 2, 0, 0]), mode="reflect")
+    total = b.add("add", s, b.add("reduce_sum", padded, axes=[1], keepdims=True))
+    return b, total
+
+
+def test_a_stream_takes_the_length_of_its_first_frame(rng):
+    b, total = framed_graph()
+    b.output("y", b.add("tanh", total))
+    b.output("sn", total)
+    model = edgelstm.load(axes.mark(b.build(states=[("s", "sn")])))
+    assert model.streaming.open == ("samples",)
+    stream = model.stream()
+    with pytest.raises(edgelstm.DeviceError, match="first"):
+        stream.advance()
+    x = rng.standard_normal((3, 6)).astype(np.float32)
+    carried = np.zeros((1, 2), np.float32)
+    for frame in x:
+        expected = model.run({"x": frame[None], "s": carried})
+        carried = expected["sn"]
+        np.testing.assert_allclose(stream.step(frame), expected["y"][0], atol=1e-6)
+    np.testing.assert_array_equal(stream.state["s"], carried)
+    with pytest.raises(edgelstm.ShapeError, match="6"):
+        stream.step(x[0][:4])
+    np.testing.assert_allclose(stream.run(x[:1, :4]), np.tanh(model.run({"x": x[:1, :4], "s": carried})["sn"]), atol=1e-6)

@@ -1,0 +1,96 @@
+"""Runs divided among threads: the same numbers as on one thread, no division where rows depend on each other, nothing left busy."""
+
+import pickle
+import time
+
+import numpy as np
+import pytest
+
+import edgelstm
+from edgelstm import rows, threads
+from tests.conftest import Layers, stacked_graph
+
+
+@pytest.fixture
+def eager(monkeypatch):
+    """Division pays however little there is to do."""
+    monkeypatch.setattr(threads, "WORTH", 0)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("batch", [1, 2, 5, 8, 13])
+def test_a_divided_batch_gives_the_same(stacked, rng, eager, count, batch):
+    x = rng.standard_normal((batch, 6, 5)).astype(np.float32)
+    expected = edgelstm.load(stacked).predict(x)
+    np.testing.assert_allclose(edgelstm.load(stacked, threads=count).predict(x), expected, atol=1e-6)
+
+
+def time_major_graph():
+    net = Layers()
+    x = net.builder.input("x", "float32", ("time", "batch", 4))
+    y, h = net.builder.add_many("gru", x, net.weights(4, 9), net.weights(3, 9), net.weights(9), layout="tbf", used=(True, True))
+    return net.graph(y=y, h=h)
+
+
+def test_a_batch_that_is_not_the_outermost_axis(rng, eager):
+    graph = time_major_graph()
+    assert rows.independent(graph)
+    x = rng.standard_normal((6, 9, 4)).astype(np.float32)
+    expected, found = edgelstm.load(graph).predict(x), edgelstm.load(graph, threads=2).predict(x)
+    for one, two in zip(expected, found, strict=True):
+        np.testing.assert_allclose(two, one, atol=1e-6)
+
+
+def mixing(net, x):
+    """Values over rows that depend on each other, by name."""
+    b = net.builder
+    y = net.recurrent("lstm", x, 3, gates=4)
+    return {
+        "reduce": b.add("sub", y, b.add("reduce_mean", y, axes=[0], keepdims=True)),
+        "softmax": b.add("softmax", y, axis=0),
+        "cumsum": b.add("cumsum", y, axis=0),
+        "transposed": b.add("cumsum", b.add("transpose", y, perm=[1, 0, 2]), axis=1),
+        "count": b.add("div", y, b.add("cast", b.add("gather", b.add("shape", y), b.constant(np.int64(0))), to="float32")),
+    }
+
+
+@pytest.mark.parametrize("kind", ["reduce", "softmax", "cumsum", "transposed", "count"])
+def test_rows_that_depend_on_each_other_are_not_divided(kind, rng, eager):
+    net = Layers()
+    x = net.builder.input("x", "float32", ("batch", "time", 4))
+    graph = net.graph(y=mixing(net, x)[kind])
+    assert not rows.independent(graph)
+    values = rng.standard_normal((6, 5, 4)).astype(np.float32)
+    np.testing.assert_array_equal(edgelstm.load(graph, threads=2).predict(values), edgelstm.load(graph).predict(values))
+
+
+def test_rows_of_plain_stacks_are_independent():
+    assert rows.independent(stacked_graph()) and rows.independent(stacked_graph(sequences=False))
+
+
+def test_no_thread_is_left_busy(rng, eager):
+    model = edgelstm.load(stacked_graph(units=65), threads=2)
+    x = rng.standard_normal((8, 50, 5)).astype(np.float32)
+    for _ in range(3):
+        model.predict(x)
+    before = time.process_time()
+    time.sleep(0.2)
+    assert time.process_time() - before < 0.05
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.5, True, "2", None])
+def test_unusable_numbers_of_threads_are_refused(stacked, count):
+    with pytest.raises(edgelstm.DeviceError, match="whole number"):
+        edgelstm.load(stacked, threads=count)
+
+
+def test_wrong_shapes_are_refused_as_on_one_thread(stacked, eager):
+    with pytest.raises(edgelstm.ShapeError):
+        edgelstm.load(stacked, threads=2).predict(np.zeros((4, 3, 6), np.float32))
+
+
+def test_threads_survive_pickling(stacked, rng, eager):
+    model = pickle.loads(pickle.dumps(edgelstm.load(stacked, threads=2)))
+    x = rng.standard_normal((8, 6, 5)).astype(np.float32)
+    assert model._threads.count == 2
+    np.testing.assert_allclose(model.predict(x), edgelstm.load(stacked).predict(x), atol=1e-6)
