@@ -12,7 +12,7 @@ from edgelstm import native
 from edgelstm.graph import Graph
 from edgelstm.program.lowering import PackedWeights
 from edgelstm.program.plan import Program, StateLayout, plan, state_layout
-from edgelstm.session import SessionPool
+from edgelstm.session import SessionPool, TeamSession
 from edgelstm.streaming import Streaming, analyse, step_shapes
 
 PROGRAMS_KEPT = 32  # of each kind; the least recently used go first
@@ -30,6 +30,7 @@ class Programs:
         self._packed = PackedWeights()
         self._runs: OrderedDict[ShapeKey, SessionPool] = OrderedDict()
         self._streams: OrderedDict[ShapeKey, Program] = OrderedDict()
+        self._teams: OrderedDict[ShapeKey, TeamSession] = OrderedDict()
         self._lock = threading.Lock()
         self._streaming: Streaming | None = None
         _alive.add(self)
@@ -55,6 +56,11 @@ class Programs:
             if found is not None:
                 self._runs.move_to_end(shapes)
             return found
+
+    def for_team(self, shapes: Shapes, members: int) -> TeamSession | None:
+        """The memory and tables with which so many threads run the program together; None where it has nothing to share."""
+        session = self._kept(self._teams, shapes, lambda: TeamSession(self._linked(shapes, None, members), members))
+        return session if session.shares else None
 
     def for_stream(self, shapes: Shapes, states: StateLayout) -> Program:
         """The program for these input shapes that carries the states of a stream."""
@@ -83,8 +89,8 @@ class Programs:
                 kept.popitem(last=False)
             return found
 
-    def _linked(self, shapes: Shapes, states: StateLayout | None) -> Program:
-        program = plan(self.graph, shapes, native.host().lanes, self._packed, states)
+    def _linked(self, shapes: Shapes, states: StateLayout | None, members: int = 1) -> Program:
+        program = plan(self.graph, shapes, native.host().lanes, self._packed, states, members)
         entries = native.link(set(program.kernels))
         words = program.words.copy()
         words[program.entry_words] = [entries[name] for name in program.kernels]

@@ -17,16 +17,22 @@ SPARE_SESSIONS = 4  # idle sessions a program keeps for the next callers
 class Session:
     """One arena and one table for one Program. Used by one thread at a time."""
 
-    def __init__(self, program: Program, state: np.ndarray | None = None) -> None:
-        self._arena = aligned_zeros((program.arena_nbytes,), np.uint8)
+    def __init__(self, program: Program, state: np.ndarray | None = None, *, barrier: np.ndarray | None = None,
+                 member: int = 0, arena: np.ndarray | None = None) -> None:
+        self.arena = aligned_zeros((program.arena_nbytes,), np.uint8) if arena is None else arena
         self._table = aligned_zeros(program.words.shape, np.int64)
         self._program = program
-        self._state = state
+        self._keeps = state, barrier
         bases = np.zeros(Space.PORTS + len(program.port_words), np.int64)
         self._start = bases[Space.TABLE] = address(self._table)
-        bases[Space.ARENA] = address(self._arena)
+        bases[Space.ARENA] = address(self.arena)
         bases[Space.STATE] = 0 if state is None else address(state)
+        bases[Space.BARRIER] = 0 if barrier is None else address(barrier)
+        bases[Space.IDLE] = 0 if barrier is None else address(native.idle())
+        bases[Space.MEMBER] = member
         np.add(program.words, bases[program.spaces], out=self._table)
+        if member:
+            self._keep_calls(program.shared_calls)
         self._words = memoryview(self._table)
 
     def bind(self, ports: Sequence[np.ndarray]) -> None:
@@ -36,6 +42,11 @@ class Session:
             start = address(array)
             for word, offset in uses:
                 table[word] = start + offset
+
+    def _keep_calls(self, calls: np.ndarray) -> None:
+        pairs = self._table[1 : 1 + 2 * len(self._program.kernels)].reshape(-1, 2)
+        pairs[: len(calls)] = pairs[calls]
+        self._table[0] = len(calls)
 
     def run(self) -> None:
         """Compute the outputs from the inputs, in one native call."""
@@ -50,6 +61,22 @@ class Session:
         call = native.thunk(self._table, brief=self._program.constant_nbytes <= BRIEF_NBYTES)
         call.memory = (self, tuple(ports))
         return call
+
+
+class TeamSession:
+    """One Program for several threads that run it together: one arena, and a table for each of them."""
+
+    def __init__(self, program: Program, members: int) -> None:
+        self._barrier = aligned_zeros((16 * (1 + members),), np.int32)
+        self.shares = program.shared_calls.size > 0
+        first = Session(program, barrier=self._barrier)
+        self.members = [first, *(Session(program, barrier=self._barrier, member=k, arena=first.arena) for k in range(1, members))]
+
+    def bind(self, ports: Sequence[np.ndarray]) -> None:
+        """Point every table at the memory of every input, then every output. No member may be running."""
+        self._barrier[:] = 0
+        for member in self.members:
+            member.bind(ports)
 
 
 class SessionPool:

@@ -1,11 +1,12 @@
-"""Runs on several threads: the rows of a batch in parts, each part by a program of its own.
+"""Runs on several threads: the rows of a batch in parts, each by a program of its own, or else the units of large layers.
 
 Helper threads are shared by all models of a process. They wait without using the processor, and a forked child starts new ones.
 """
 
 import os
-from collections.abc import Sequence
-from functools import cache, cached_property
+import threading
+from collections.abc import Callable, Sequence
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
 WORTH = 2_000_000  # multiplications for which waking a helper pays
+_one_team = threading.Lock()
 ROWS_TOGETHER = 4  # rows that the kernels compute at once
 
 
@@ -31,18 +33,28 @@ class Threads:
 
     def run(self, program: Program, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> bool:
         """Fill the outputs; False, with nothing done, where one thread is the better choice. `program` is the undivided one."""
-        if self.count == 1 or not self._pays(program, inputs) or not self._independent:
+        if self.count == 1 or not self._pays(program, inputs):
             return False
         parts = _parts(self._batch(inputs), self.count)
-        if len(parts) == 1:
-            return False
-        others = [_helpers(self.count - 1).submit(self._part, part, inputs, outputs) for part in parts[1:]]
-        try:
-            self._part(parts[0], inputs, outputs)
-        finally:
-            for other in others:
-                other.result()
+        if len(parts) == 1 or not self._independent:
+            return self._together(inputs, outputs)
+        _at_once([partial(self._part, part, inputs, outputs) for part in parts])
         return True
+
+    def _together(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> bool:
+        """The run by a team that meets at every time step: one team at a time, and only where each has a processor."""
+        if processors() < self.count or not _one_team.acquire(blocking=False):
+            return False
+        try:
+            shapes = {port.name: array.shape for port, array in zip(self._graph.inputs, inputs, strict=True)}
+            team = self._programs.for_team(shapes, self.count)
+            if team is None:
+                return False
+            team.bind([*inputs, *outputs])
+            _at_once([member.run for member in team.members])
+            return True
+        finally:
+            _one_team.release()
 
     @cached_property
     def _independent(self) -> bool:
@@ -55,7 +67,7 @@ class Threads:
     def _pays(self, program: Program, inputs: Sequence[np.ndarray]) -> bool:
         ports = zip(self._graph.inputs, inputs, strict=True)
         steps = max((array.shape[port.time] for port, array in ports if port.time is not None), default=1)
-        return self._batch(inputs) > 1 and program.constant_nbytes // 4 * self._batch(inputs) * steps >= WORTH
+        return program.constant_nbytes // 4 * self._batch(inputs) * steps >= WORTH
 
     def _part(self, part: slice, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> None:
         """The rows of one part, read and written where they are unless the batch is not the outermost axis."""
@@ -81,6 +93,21 @@ def _parts(batch: int, count: int) -> list[slice]:
     return [slice(start, min(start + size, batch)) for start in range(0, batch, size)]
 
 
+def _at_once(jobs: Sequence[Callable[[], None]]) -> None:
+    """Every job on a thread of its own, the first on the caller's."""
+    others = [_helpers(len(jobs) - 1).submit(job) for job in jobs[1:]]
+    try:
+        jobs[0]()
+    finally:
+        for other in others:
+            other.result()
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @cache
 def _helpers(count: int) -> "ThreadPoolExecutor":
     from concurrent.futures import ThreadPoolExecutor
@@ -88,5 +115,11 @@ def _helpers(count: int) -> "ThreadPoolExecutor":
     return ThreadPoolExecutor(count, thread_name_prefix="edgelstm")
 
 
+def _start_anew() -> None:
+    global _one_team
+    _one_team = threading.Lock()
+    _helpers.cache_clear()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_helpers.cache_clear)
+    os.register_at_fork(after_in_child=_start_anew)

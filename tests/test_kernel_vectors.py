@@ -16,7 +16,8 @@ from edgelstm.kernels.vectors.plain_vectors import Pointer
 from edgelstm.native import host_forms
 
 FORMS = {target.name: target for target in host_forms()}
-KINDS = {np.dtype(np.float32): "f32*", np.dtype(np.uint8): "u8*", np.dtype(np.int64): "i64*"}
+KINDS = {np.dtype(np.float32): "f32*", np.dtype(np.uint8): "u8*", np.dtype(np.int64): "i64*",
+         np.dtype(np.int32): "i32*"}
 SPECIAL = np.array([0, -0.0, 1, -1, 0.5, 1.5, 2.5, -2.5, 4e6, 9e6, -9e6, 3e38, np.inf, -np.inf, np.nan, 0.1], np.float32)
 
 _serial = itertools.count()
@@ -224,6 +225,27 @@ def test_memory(form):
     x, octets = np.arange(1, 17).astype(np.float32), np.arange(240, 256).astype(np.uint8)
     counts = np.minimum(np.arange(-2, 18), lanes).astype(np.int64)
     agree(factory, FORMS[form], x, octets, counts, np.full(42 * lanes, 9, np.float32))
+
+
+@everywhere
+def test_memory_that_threads_share(form):
+    calls = []
+    callback = ctypes.CFUNCTYPE(None)(lambda: calls.append(1))
+
+    def factory(v):
+        atomic_add, atomic_load, call, prefetch = v.atomic_add, v.atomic_load, v.call, v.prefetch
+
+        def kernel(counters, functions):
+            prefetch(counters, 1)
+            atomic_add(counters, 0, 3)
+            counters[1] = atomic_load(counters, 0) + 1
+            call(functions[0])
+
+        return kernel
+
+    address = ctypes.cast(callback, ctypes.c_void_p).value
+    agree(factory, FORMS[form], np.array([4, 0], np.int32), np.array([address], np.int64))
+    assert len(calls) == 2
 
 
 @everywhere

@@ -1,6 +1,7 @@
 """Runs divided among threads: the same numbers as on one thread, no division where rows depend on each other, nothing left busy."""
 
 import pickle
+import threading
 import time
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 import edgelstm
 from edgelstm import rows, threads
+from edgelstm.ops import recurrent
 from tests.conftest import Layers, stacked_graph
 
 
@@ -94,3 +96,66 @@ def test_threads_survive_pickling(stacked, rng, eager):
     x = rng.standard_normal((8, 6, 5)).astype(np.float32)
     assert model._threads.count == 2
     np.testing.assert_allclose(model.predict(x), edgelstm.load(stacked).predict(x), atol=1e-6)
+
+
+@pytest.fixture
+def sharing(eager, monkeypatch):
+    """Layers of any size are shared by a team, whatever processors there are."""
+    monkeypatch.setattr(recurrent, "TEAM_UNITS", 1)
+    monkeypatch.setattr(threads, "processors", lambda: 8)
+
+
+def one_layer(units, **attrs):
+    net = Layers()
+    x = net.builder.input("x", "float32", ("batch", "time", 5))
+    return net.graph(y=net.recurrent("lstm", x, units, gates=4, **attrs))
+
+
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("units", [1, 16, 17, 33, 65, 130])
+def test_a_team_gives_the_same_numbers(rng, sharing, count, units):
+    x = rng.standard_normal((1, 40, 5)).astype(np.float32)
+    for graph in (one_layer(units), one_layer(units, reverse=True)):
+        model = edgelstm.load(graph, threads=count)
+        for _ in range(3):
+            np.testing.assert_array_equal(model.predict(x), edgelstm.load(graph).predict(x))
+        assert len(model._programs._teams) == 1
+
+
+def test_a_team_passes_over_layers_it_does_not_share(rng, sharing):
+    x = rng.standard_normal((1, 30, 5)).astype(np.float32)
+    for graph in (stacked_graph(units=65), one_layer(33, activation="relu")):
+        np.testing.assert_array_equal(edgelstm.load(graph, threads=2).predict(x), edgelstm.load(graph).predict(x))
+
+
+def test_dependent_rows_are_left_to_a_team(rng, sharing):
+    net = Layers()
+    x = net.builder.input("x", "float32", ("batch", "time", 4))
+    graph = net.graph(y=mixing(net, x)["softmax"])
+    values = rng.standard_normal((6, 5, 4)).astype(np.float32)
+    model = edgelstm.load(graph, threads=2)
+    np.testing.assert_allclose(model.predict(values), edgelstm.load(graph).predict(values), atol=1e-6)
+    assert len(model._programs._teams) == 1
+
+
+def test_two_callers_of_one_model_do_not_meet(rng, sharing):
+    graph = one_layer(33)
+    model, x = edgelstm.load(graph, threads=2), rng.standard_normal((1, 40, 5)).astype(np.float32)
+    expected, wrong = model.predict(x), []
+
+    def work():
+        wrong.extend(1 for _ in range(20) if not np.array_equal(model.predict(x), expected))
+
+    callers = [threading.Thread(target=work) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert not wrong
+
+
+def test_one_processor_has_no_team(rng, sharing, monkeypatch):
+    monkeypatch.setattr(threads, "processors", lambda: 1)
+    model = edgelstm.load(one_layer(33), threads=2)
+    model.predict(rng.standard_normal((1, 40, 5)).astype(np.float32))
+    assert len(model._programs._teams) == 0

@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Any
 
-from edgelstm.kernels import products
+from edgelstm.kernels import products, team
 from edgelstm.kernels.declare import kernel
 
 PARAMS = "x:f32* w:f32* bias:f32* y:f32* rows:int n_in:int n_out:int x_stride:int y_stride:int"
@@ -15,21 +15,47 @@ def gemm(v: Any, vectors: int) -> Any:
     w: panels [block][n_in][vectors * lanes]; bias: [block][vectors * lanes], null for zeros; row r of x and y starts
     at r * x_stride and r * y_stride. Nothing is written beyond the n_out-th column.
     """
+    run = _columns(v, vectors)
+
+    def gemm(x, w, bias, y, rows, n_in, n_out, x_stride, y_stride):
+        run(x, w, bias, y, 0, rows, n_in, n_out, x_stride, y_stride)
+
+    return gemm
+
+
+def gemm_team(v: Any, vectors: int) -> Any:
+    """The same by a team, each member on its share of the rows."""
+    run, wait, share = _columns(v, vectors), team.wait(v), team.share(v)
+    several = products.row_block(v, vectors)
+
+    def gemm_team(x, w, bias, y, rows, n_in, n_out, x_stride, y_stride, member, members, barrier, idle):
+        together = team.Team(member, members, barrier, idle)
+        wait(together)
+        first, end = share(together, rows, several)
+        run(x, w, bias, y, first, end, n_in, n_out, x_stride, y_stride)
+        wait(together)
+
+    return gemm_team
+
+
+def _columns(v: Any, vectors: int) -> Any:
+    """All columns of the rows from `first` to `end`."""
     several = products.row_block(v, vectors)
     run_several, run_one = _rows(v, vectors, several), _rows(v, vectors, 1)
     width = vectors * v.lanes
 
-    def gemm(x, w, bias, y, rows, n_in, n_out, x_stride, y_stride):
-        whole = rows - rows % several
+    @v.inline
+    def run(x, w, bias, y, first, end, n_in, n_out, x_stride, y_stride):
+        whole = end - (end - first) % several
         column = 0
         while column < n_out:
-            for r in range(0, whole, several):
+            for r in range(first, whole, several):
                 run_several(x, w, bias, y, r, column, n_in, n_out, x_stride, y_stride)
-            for r in range(whole, rows):
+            for r in range(whole, end):
                 run_one(x, w, bias, y, r, column, n_in, n_out, x_stride, y_stride)
             column += width
 
-    return gemm
+    return run
 
 
 def _rows(v: Any, vectors: int, rows: int) -> Any:
@@ -49,3 +75,4 @@ def _rows(v: Any, vectors: int, rows: int) -> Any:
 
 for _vectors in (1, 3, 4):
     kernel(f"gemm{_vectors}", PARAMS)(partial(gemm, vectors=_vectors))
+kernel("gemm4_team", f"{PARAMS} {team.PARAMS}")(partial(gemm_team, vectors=4))

@@ -10,7 +10,7 @@ recurrent.commit.
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from edgelstm.kernels import activate, formulas, products, recurrent, single
+from edgelstm.kernels import activate, formulas, products, recurrent, single, team
 from edgelstm.kernels.activate import Activation
 from edgelstm.kernels.declare import kernel
 from edgelstm.kernels.recurrent import Sequence
@@ -39,6 +39,24 @@ def lstm(v: Any) -> Any:
         run(q, r, h0, c0, hn, cn, 0)
 
     return lstm
+
+
+@kernel("lstm_team", f"{STANDARD} {team.PARAMS}")
+def lstm_team(v: Any) -> Any:
+    """The standard LSTM by a team."""
+    walk, cell_at = recurrent.walk_together(v, _advance(v, _standard_rules(v))), recurrent.state_at(v)
+    load_state, save_state = recurrent.load_state(v), recurrent.save_state(v)
+
+    def lstm_team(p, r, h0, c0, y, hn, cn, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold,
+                  member, members, barrier, idle):
+        q = Sequence(p, y, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold)
+        if member == 0:
+            load_state(q, cell_at(q, 2), c0)
+        walk(q, h0, hn, r, 0, team.Team(member, members, barrier, idle))
+        if member == 0:
+            save_state(q, cell_at(q, 2), cn)
+
+    return lstm_team
 
 
 class Panels(NamedTuple):
@@ -93,15 +111,19 @@ def lstm_general(v: Any) -> Any:
     return lstm_general
 
 
-def _sequence(v: Any, rules: SimpleNamespace) -> Any:
-    sweep, cell_at = recurrent.sweep(v, 4, _cell(v, rules)), recurrent.state_at(v)
-    load_state, save_state = recurrent.load_state(v), recurrent.save_state(v)
+def _advance(v: Any, rules: SimpleNamespace) -> Any:
+    sweep = recurrent.sweep(v, 4, _cell(v, rules))
 
     @v.inline
     def advance(q, step, r, options):
         sweep(q, step, step.now, r, r, options)
 
-    walk = recurrent.walk(v, advance)
+    return advance
+
+
+def _sequence(v: Any, rules: SimpleNamespace) -> Any:
+    walk, cell_at = recurrent.walk(v, _advance(v, rules)), recurrent.state_at(v)
+    load_state, save_state = recurrent.load_state(v), recurrent.save_state(v)
 
     @v.inline
     def run(q, r, h0, c0, hn, cn, options):

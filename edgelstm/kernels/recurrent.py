@@ -7,7 +7,7 @@ States live in `work` as arrays [batch][padded], padded being units rounded up t
 import functools
 from typing import Any, NamedTuple
 
-from edgelstm.kernels import products
+from edgelstm.kernels import products, team
 
 COMMON = "mask:u8* batch:int steps:int units:int p_t:int p_b:int y_t:int y_b:int reverse:int hold:int"
 
@@ -31,12 +31,14 @@ class Sequence(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One step: the time it works on, whether it is the first to be processed, where h is read and written."""
+    """One step: the time it works on, whether it is the first to be processed, where h is read and written, for which units."""
 
     t: int
     first: bool
     now: int
     other: int
+    begin: int
+    end: int
 
 
 class Place(NamedTuple):
@@ -109,9 +111,37 @@ def walk(v: Any, step: Any) -> Any:
         load(q, now, h0)
         for s in range(q.steps):
             t = q.steps - 1 - s if q.reverse else s
-            step(q, Step(t, s == 0, now, other), weights, options)
+            step(q, Step(t, s == 0, now, other, 0, q.units), weights, options)
             now, other = other, now
         save(q, now, hn)
+
+    return run
+
+
+def walk_together(v: Any, step: Any) -> Any:
+    """`run(sequence, h0, hn, weights, options, team)`: the same by a team, each member on its share of the units.
+
+    What member 0 did before is seen by all members, and what all did is seen by member 0 afterwards.
+    """
+    load, save, at, lanes = load_state(v), save_state(v), state_at(v), v.lanes
+    wait, share, prefetch, width = team.wait(v), team.share(v), v.prefetch, padded(v)
+
+    @v.inline
+    def run(q, h0, hn, weights, options, members):
+        now, other = 0, at(q, 1)
+        begin, end = share(members, q.units, lanes)
+        if members.member == 0:
+            load(q, now, h0)
+        wait(members)
+        for s in range(q.steps):
+            t = q.steps - 1 - s if q.reverse else s
+            step(q, Step(t, s == 0, now, other, begin, end), weights, options)
+            wait(members)
+            now, other = other, now
+            for i in range(now, now + q.batch * width(q), team.SPACING):
+                prefetch(q.work, i)
+        if members.member == 0:
+            save(q, now, hn)
 
     return run
 
@@ -130,7 +160,7 @@ def sweep(v: Any, gates: int, apply: Any, *, biased: bool = False, projected: in
     @v.inline
     def sweep(q, step, at, r, rb, options):
         whole = q.batch - q.batch % several
-        for unit in range(0, q.units, lanes):
+        for unit in range(step.begin, step.end, lanes):
             for b in range(0, whole, several):
                 sweep_several(q, step, at, r, rb, b, unit, options)
             for b in range(whole, q.batch):

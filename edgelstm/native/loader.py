@@ -87,6 +87,14 @@ def run_at(address: int) -> None:
     _executor()(address)
 
 
+@functools.cache
+def idle() -> np.ndarray:
+    """One word: the address of a function by which a thread lets others run, or zero where there is none."""
+    library = ctypes.CDLL(None) if os.name == "posix" else ctypes.WinDLL("kernel32")
+    function = getattr(library, "sched_yield" if os.name == "posix" else "SwitchToThread", None)
+    return np.array([0 if function is None else ctypes.cast(function, ctypes.c_void_p).value], np.int64)
+
+
 def _address(table: np.ndarray) -> int:
     if table.dtype != np.int64 or not table.flags.c_contiguous:
         raise TypeError(f"a table is a contiguous int64 array, not {table.dtype}")

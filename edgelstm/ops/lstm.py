@@ -58,12 +58,18 @@ class LSTM(Recurrent):
     def lower(self, low: Any, attrs: Mapping[str, Any], ins: Sequence[Any], outs: Sequence[Any]) -> None:
         named = self.named(ins)
         y, *_ = outs
-        if self._standard(attrs, named) and (step := self.step_params(low, attrs, named, outs)):
+        standard = self._standard(attrs, named)
+        if standard and (step := self.step_params(low, attrs, named, outs)):
             low.call("lstm_step", **step)
             return
-        params = self.projected(low, attrs, named) | self.carried_states(low, named, outs) | self.masking(low, attrs, named)
+        team = standard and self.by_team(low, attrs, named)
+        params = self.projected(low, attrs, named, team=team) | self.carried_states(low, named, outs)
+        params |= self.masking(low, attrs, named)
         params |= {"r": low.panels("R", self.weight(named, "R"), 4), "y": y, "work": self.work(low, params, 3)}
-        if self._standard(attrs, named):
+        if team:
+            low.call("lstm_team", **params, **low.team())
+            return
+        if standard:
             low.call("lstm", **params)
             return
         peephole = None if named["peephole"] is None else low.constant(

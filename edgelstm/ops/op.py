@@ -109,11 +109,14 @@ class Lowering(Protocol):
     `activation_code(name)` gives the number under which kernels know an activation.
     `constant(tag, make)` gives an operand for the array that `make()` returns; it is packed once per model, under node and tag.
     `scratch(shape, dtype)` gives memory that lives for this node alone.
+    `members` is how many threads run the plan together; `team()` gives what a kernel ending in `_team` takes beside its own.
     `state(slot)` gives the node's state in a stream, and None in a stateless run.
     """
 
     lanes: int
+    members: int
 
+    def team(self) -> dict[str, Any]: ...
     def call(self, kernel: str, **params: Any) -> None: ...
     def alias(self, out: Operand, source: Operand) -> None: ...
     def constant(self, tag: str, make: Any) -> Operand: ...

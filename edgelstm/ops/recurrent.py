@@ -14,6 +14,7 @@ from edgelstm.errors import ShapeError, UnsupportedError
 from edgelstm.ops.formulas import resolve
 from edgelstm.ops.op import Attr, Fact, NeedsFuture, Op, StateSlot, carries_time, time_axes
 
+TEAM_UNITS = 96  # fewer take less time than two threads need to meet once a step
 LAYOUT = Attr("str", "btf", ("btf", "tbf"))
 COMMON_ATTRS: dict[str, Attr] = {
     "layout": LAYOUT,
@@ -105,7 +106,12 @@ class Recurrent(Op):
             previous = y[t] = np.where(valid, new[0], previous if attrs["masked_output"] == "hold" else zeros)
         return [y if attrs["layout"] == "tbf" else y.swapaxes(0, 1), *states]
 
-    def projected(self, low: Any, attrs: Mapping[str, Any], named: dict[str, Any]) -> dict[str, Any]:
+    def by_team(self, low: Any, attrs: Mapping[str, Any], named: dict[str, Any]) -> bool:
+        """Whether the threads that run the plan should share the units of this node."""
+        steps, _ = self.steps_batch(attrs, named["x"])
+        return low.members > 1 and named["R"].shape[0] >= TEAM_UNITS and steps > 1
+
+    def projected(self, low: Any, attrs: Mapping[str, Any], named: dict[str, Any], *, team: bool = False) -> dict[str, Any]:
         """Append the product of every time step's input with W, bias added; gives the kernel's common parameters."""
         x, W, R = named["x"], self.weight(named, "W"), self.weight(named, "R")
         steps, batch = self.steps_batch(attrs, x)
@@ -113,7 +119,8 @@ class Recurrent(Op):
         width = -(-units // low.lanes) * low.lanes * self.gates
         p = low.scratch((steps * batch, width))
         bias = None if named["b"] is None else low.panels("b", self.weight(named, "b")[None], self.gates)
-        low.call(f"gemm{self.gates}", x=x, w=low.panels("W", W, self.gates), bias=bias, y=p, rows=steps * batch,
+        together = low.team() if team else {}
+        low.call(f"gemm{self.gates}{'_team' * team}", **together, x=x, w=low.panels("W", W, self.gates), bias=bias, y=p, rows=steps * batch,
                  n_in=W.shape[0], n_out=width, x_stride=W.shape[0], y_stride=width)
         rows = (1, steps) if attrs["layout"] == "btf" else (batch, 1)
         return {"p": p, "batch": batch, "steps": steps, "units": units, "reverse": int(attrs["reverse"]),

@@ -33,8 +33,9 @@ class PackedWeights:
 class PlanLowering:
     """Collects the kernel calls of a plan. `calls` holds (kernel name, its parameters in declared order)."""
 
-    def __init__(self, lanes: int, packed: PackedWeights, offsets: Mapping[tuple[str, str], int] | None) -> None:
-        self.lanes = lanes
+    def __init__(self, lanes: int, packed: PackedWeights, offsets: Mapping[tuple[str, str], int] | None,
+                 members: int = 1) -> None:
+        self.lanes, self.members = lanes, members
         self.calls: list[tuple[str, list[Any]]] = []
         self._packed = self._shared = packed
         self._offsets = offsets
@@ -73,6 +74,10 @@ class PlanLowering:
 
     def panels(self, tag: str, matrix: np.ndarray, gates: int, vectors: int = 1) -> Operand:
         return self.constant(tag, lambda: pack_panels(matrix, gates, vectors * self.lanes))
+
+    def team(self) -> dict[str, Any]:
+        member, barrier, idle = (Operand((), "int32", None, Buffer(0, space)) for space in (Space.MEMBER, Space.BARRIER, Space.IDLE))
+        return {"member": member, "members": self.members, "barrier": barrier, "idle": idle}
 
     def activation_code(self, name: str) -> int:
         return kernels.ACTIVATIONS[name]

@@ -13,7 +13,10 @@ class Space(IntEnum):
     TABLE = 1
     ARENA = 2
     STATE = 3
-    PORTS = 4
+    MEMBER = 4  # no memory: the number of the thread that runs the table
+    BARRIER = 5
+    IDLE = 6
+    PORTS = 7
 
 
 @dataclass(eq=False)

@@ -36,6 +36,7 @@ class Program:
 
     `words` is the table [n, entry, block, ...] followed by the argument blocks; entry addresses and constants are final, every
     other address is relative to the base of its space (`spaces`, one number a word). `kernels` are the names called, in order.
+    Of a team, member 0 makes all calls and the others those of kernels that end in `_team`.
     `outputs` holds the shape of every output, `ports` the number of inputs and outputs.
     """
 
@@ -51,6 +52,11 @@ class Program:
     def entry_words(self) -> slice:
         """The words that hold the kernels' entry addresses."""
         return slice(1, 1 + 2 * len(self.kernels), 2)
+
+    @property
+    def shared_calls(self) -> np.ndarray:
+        """The numbers of the calls that every member of a team makes."""
+        return np.flatnonzero([name.endswith("_team") for name in self.kernels])
 
     @functools.cached_property
     def port_words(self) -> tuple[tuple[tuple[int, int], ...], ...]:
@@ -78,14 +84,16 @@ def state_layout(graph: Graph, shapes: Mapping[str, Sequence[int]], carriers: Co
 
 
 def plan(graph: Graph, shapes: Mapping[str, Sequence[int]], lanes: int, packed: PackedWeights,
-         states: StateLayout | None = None) -> Program:
-    """The Program of a graph for these input shapes; with `states`, one that carries them. Raises ShapeError, UnsupportedError.
+         states: StateLayout | None = None, members: int = 1) -> Program:
+    """The Program of a graph for these input shapes; with `states`, one that carries them; with `members`, for a team of threads.
+
+    Raises ShapeError, UnsupportedError.
 
     Entry addresses are left zero: they are filled in when the kernels are linked.
     """
     graph = expand(graph, shapes)
     facts = infer(graph, shapes)
-    low = PlanLowering(lanes, packed, None if states is None else states.offsets)
+    low = PlanLowering(lanes, packed, None if states is None else states.offsets, members)
     _check_ports(graph, facts)
     values = {name: Operand(f.shape, f.dtype, f.value, lasting=name in graph.constants) for name, f in facts.items()}
     for i, port in enumerate(graph.inputs):

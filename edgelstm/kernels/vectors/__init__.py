@@ -15,6 +15,11 @@ Memory (no alignment needed)
     store_part(p, i, n, x)          writes the first n lanes only
     load_u8(p, i) -> V              lanes bytes of a u8*, as float32
     is_null(p) -> bool
+Memory that threads share, int32
+    atomic_add(p, i, n)             p[i] += n, whole; what was written before is seen by whoever sees the sum
+    atomic_load(p, i) -> int32
+    prefetch(p, i)                  asks for the cache line of p[i]
+    call(address)                   calls the function without parameters that lies there
 Making vectors
     splat(s) -> V                   a number in every lane
     zero() -> V

@@ -15,7 +15,8 @@ _BYTE = ir.IntType(8)
 
 def members(lanes: int) -> dict[str, Any]:
     """The intrinsics for vectors of `lanes` float32, by name."""
-    return {**_makers(lanes), **_whole(lanes), **_partial(lanes), "is_null": is_null}
+    return {**_makers(lanes), **_whole(lanes), **_partial(lanes), "is_null": is_null, "atomic_add": atomic_add,
+            "atomic_load": atomic_load, "call": call_at, "prefetch": prefetch}
 
 
 @intrinsic
@@ -26,6 +27,52 @@ def is_null(pointer: types.Type) -> Any:
         return builder.icmp_unsigned("==", values[0], ir.Constant(values[0].type, None))
 
     return signature(types.boolean, pointer), codegen
+
+
+@intrinsic
+def atomic_add(p: types.Type, i: types.Type, number: types.Type) -> Any:
+    """p[i] += number at once; everything written before is seen by who sees the sum."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Signature, values: list[ir.Value]) -> ir.Value:
+        p, i, number = values
+        builder.atomic_rmw("add", builder.gep(p, [i]), context.cast(builder, number, sig.args[2], types.int32), "seq_cst")
+        return context.get_dummy_value()
+
+    return signature(types.void, p, _WORD, number), codegen
+
+
+@intrinsic
+def atomic_load(p: types.Type, i: types.Type) -> Any:
+    """p[i] as other threads left it."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Signature, values: list[ir.Value]) -> ir.Value:
+        return builder.load_atomic(builder.gep(values[0], [values[1]]), "seq_cst", 4)
+
+    return signature(types.int32, p, _WORD), codegen
+
+
+@intrinsic
+def call_at(word: types.Type) -> Any:
+    """Calls the function without parameters at an address."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Signature, values: list[ir.Value]) -> ir.Value:
+        function = builder.inttoptr(values[0], ir.FunctionType(ir.VoidType(), []).as_pointer())
+        builder.call(function, [])
+        return context.get_dummy_value()
+
+    return signature(types.void, _WORD), codegen
+
+
+@intrinsic
+def prefetch(p: types.Type, i: types.Type) -> Any:
+    """Asks for the cache line of p[i], which is read soon."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Signature, values: list[ir.Value]) -> ir.Value:
+        spot = builder.gep(values[0], [values[1]])
+        call(builder, "llvm.prefetch.p0", ir.VoidType(), [spot, *(ir.Constant(INT, n) for n in (0, 3, 1))])
+        return context.get_dummy_value()
+
+    return signature(types.void, p, _WORD), codegen
 
 
 def _makers(lanes: int) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The vector set in NumPy: what every member means, and a way to run a kernel as the Python it is written in."""
 
+import ctypes
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -92,6 +93,22 @@ class Vectors:
 
     def _within(self, n: int) -> int:
         return max(0, min(self.lanes, n))
+
+    @staticmethod
+    def atomic_add(p: Pointer, i: int, number: int) -> None:
+        p[i] += number
+
+    @staticmethod
+    def atomic_load(p: Pointer, i: int) -> int:
+        return p[i]
+
+    @staticmethod
+    def call(address: int) -> None:
+        ctypes.CFUNCTYPE(None)(int(address))()
+
+    @staticmethod
+    def prefetch(p: Pointer, i: int) -> None:
+        p.span(i, 1)
 
     @staticmethod
     def is_null(p: Pointer) -> bool:
