@@ -273,11 +273,12 @@ def test_blocks(form, rows, vectors):
 
 PARAMETERS = {
     "leaky_relu": 1, "thresholded_relu": 1, "elu": 1, "affine": 2, "hard_sigmoid": 2, "scaled_tanh": 2,
+    "gated_tanh": "x",
 }  # fmt: skip
-WITHIN = {"tanh": 1e-7, "sigmoid": 1e-7, "erf": 1.2e-7}
+WITHIN = {"tanh": 1e-7, "sigmoid": 1e-7, "erf": 1.2e-7, "gated_tanh": 2e-7}
 EXACT = {
     "tanh": np.tanh, "sigmoid": lambda x: 0.5 * (1 + np.tanh(x / 2)), "erf": np.vectorize(math.erf), "exp": np.exp,
-    "log": np.log,
+    "log": np.log, "gated_tanh": lambda x: 0.5 * (1 + np.tanh(x / 2)) * np.tanh(x),
 }  # fmt: skip
 
 
@@ -291,6 +292,7 @@ def all_formulas(size):
             formula = getattr(f, name)
             apply = {
                 0: lambda x: formula(x), 1: lambda x: formula(x, 0.3), 2: lambda x: formula(x, 0.3, 0.4),
+                "x": lambda x: formula(x, x),
             }[PARAMETERS.get(name, 0)]  # fmt: skip
             apply = v.inline(apply)
 
@@ -335,6 +337,7 @@ def test_saturation(form):
     limits = {name: y.reshape(-1, x.size)[names.index(name), :5].tolist() for name in names}
     assert limits["tanh"] == [1, -1, 1, -1, 0]
     assert limits["sigmoid"][0] == 1 and limits["sigmoid"][1] < 1e-30 and limits["sigmoid"][4] == 0.5
+    assert limits["gated_tanh"][:2] == [1, 0] and abs(limits["gated_tanh"][3]) < 1e-30
     assert limits["exp"] == [np.inf, 0, np.inf, 0, 1]
     assert limits["erf"][:2] == [1, -1]
     assert limits["log"][0] == np.inf and np.isnan(limits["log"][1]) and limits["log"][4] == -np.inf

@@ -16,7 +16,7 @@ def make(v: Any) -> SimpleNamespace:
     The ones that take parameters: hard_sigmoid(x, alpha, beta), elu(x, alpha), leaky_relu(x, alpha),
     thresholded_relu(x, alpha), scaled_tanh(x, alpha, beta), affine(x, alpha, beta).
     """
-    found = _exponential(v) | _logarithm(v) | _saturating(v) | _piecewise(v)
+    found = _exponential(v) | _logarithm(v) | _sigmoidal(v) | _saturating(v) | _piecewise(v)
     found |= _smooth(v, SimpleNamespace(**found)) | _gated(v, SimpleNamespace(**found))
     return SimpleNamespace(**found)
 
@@ -43,10 +43,10 @@ def _exponential(v: Any) -> dict[str, Any]:
     return {"exp": exp, "exponential": exp}
 
 
-def _saturating(v: Any) -> dict[str, Any]:
-    """The ones that need exp only where it is small, from 2 ** f on [-1/2, 1/2] as a polynomial and a scale."""
-    fma, least, most, round_small, pow2 = v.fma, v.min, v.max, v.round_small, v.pow2
-    absolute, copysign, select, less = v.absolute, v.copysign, v.select, v.less
+@functools.cache
+def _power(v: Any) -> Any:
+    """2 ** f on [-1/2, 1/2] as a polynomial, and a scale: for functions that need exp only where it is small."""
+    fma, round_small, pow2 = v.fma, v.round_small, v.pow2
 
     @v.inline
     def power(x, rate):
@@ -60,24 +60,57 @@ def _saturating(v: Any) -> dict[str, Any]:
         p = fma(s, fma(s, high, middle), low)
         return pow2(n), f * p
 
+    return power
+
+
+def _sigmoidal(v: Any) -> dict[str, Any]:
+    fma, least, most, absolute, copysign = v.fma, v.min, v.max, v.absolute, v.copysign
+    power = _power(v)
+
+    @v.inline
+    def tanh_fraction(x):
+        """Numerator and denominator of tanh(x); the denominator lies between 2 and 5e8."""
+        scale, p = power(least(10.0, absolute(x)), 2.88539008177792681)
+        m = fma(scale, p, scale - 1.0)
+        return copysign(m, x), m + 2.0
+
+    @v.inline
+    def tanh(x):
+        """Within 1e-7, and within a few units in the last place near 0."""
+        numerator, denominator = tanh_fraction(x)
+        return numerator / denominator
+
+    @v.inline
+    def sigmoid_divisor(x):
+        """1 / sigmoid(x), at most 6e34."""
+        scale, p = power(most(-80.0, least(80.0, x)), -1.44269504088896341)
+        return fma(scale, p, scale + 1.0)
+
+    @v.inline
+    def sigmoid(x):
+        """Within 1e-7."""
+        return 1.0 / sigmoid_divisor(x)
+
+    @v.inline
+    def gated_tanh(gate, x):
+        """sigmoid(gate) * tanh(x) by a single division; where the divisor overflows the product is 0."""
+        numerator, denominator = tanh_fraction(x)
+        return numerator / (denominator * sigmoid_divisor(gate))
+
+    return {"tanh": tanh, "sigmoid": sigmoid, "gated_tanh": gated_tanh}
+
+
+def _saturating(v: Any) -> dict[str, Any]:
+    fma, least, most, absolute, copysign, select, less = (
+        v.fma, v.min, v.max, v.absolute, v.copysign, v.select, v.less,
+    )  # fmt: skip
+    power = _power(v)
+
     @v.inline
     def expm1(x):
         """exp(x) - 1 for |x| <= 80; exact to a few units in the last place also near 0."""
         scale, p = power(x, 1.44269504088896341)
         return fma(scale, p, scale - 1.0)
-
-    @v.inline
-    def tanh(x):
-        """Within 1e-7, and within a few units in the last place near 0."""
-        scale, p = power(least(10.0, absolute(x)), 2.88539008177792681)
-        m = fma(scale, p, scale - 1.0)
-        return copysign(m / (m + 2.0), x)
-
-    @v.inline
-    def sigmoid(x):
-        """Within 1e-7."""
-        scale, p = power(most(-80.0, least(80.0, x)), -1.44269504088896341)
-        return 1.0 / fma(scale, p, scale + 1.0)
 
     @v.inline
     def erf(x):
@@ -104,7 +137,7 @@ def _saturating(v: Any) -> dict[str, Any]:
     def selu(x):
         return select(less(0.0, x), x, expm1(most(-80.0, least(0.0, x))) * 1.67326324) * 1.05070098
 
-    return {"tanh": tanh, "sigmoid": sigmoid, "erf": erf, "elu": elu, "selu": selu}
+    return {"erf": erf, "elu": elu, "selu": selu}
 
 
 def _logarithm(v: Any) -> dict[str, Any]:

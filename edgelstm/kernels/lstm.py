@@ -152,35 +152,39 @@ def _cell(v: Any, rules: SimpleNamespace) -> Any:
 
 def _gates(v: Any, rules: SimpleNamespace) -> Any:
     """`gates(sums, c, sequence, place, options)`: the new h and c from the complete sums of the gates and the old c."""
-    gate, candidate, output = rules.gate, rules.candidate, rules.output
+    gate, gated_candidate, gated_output = rules.gate, rules.gated_candidate, rules.gated_output
     peephole, couple, fma = rules.peephole, rules.couple, v.fma
 
     @v.inline
     def gates(sums, c, q, place, options):
-        i = gate(peephole(sums[0], c, 0, q, place, options), options)
+        i = peephole(sums[0], c, 0, q, place, options)
         f = gate(peephole(sums[1], c, 1, q, place, options), options)
-        g = candidate(sums[2], options)
-        c = fma(couple(f, i, options), c, i * g)
-        o = gate(peephole(sums[3], c, 2, q, place, options), options)
-        return o * output(c, options), c
+        c = fma(couple(f, i, options), c, gated_candidate(i, sums[2], options))
+        o = peephole(sums[3], c, 2, q, place, options)
+        return gated_output(o, c, options), c
 
     return gates
 
 
 def _standard_rules(v: Any) -> SimpleNamespace:
     f = formulas.make(v)
-    sigmoid, tanh = f.sigmoid, f.tanh
+    sigmoid, gated_tanh = f.sigmoid, f.gated_tanh
     return SimpleNamespace(
         gate=v.inline(lambda x, options: sigmoid(x)),
-        candidate=v.inline(lambda x, options: tanh(x)),
-        output=v.inline(lambda c, options: tanh(c)),
+        gated_candidate=v.inline(lambda i, g, options: gated_tanh(i, g)),
+        gated_output=v.inline(lambda o, c, options: gated_tanh(o, c)),
         peephole=v.inline(lambda x, c, which, q, place, options: x),
         couple=v.inline(lambda f, i, options: f),
     )
 
 
 def _general_rules(v: Any) -> SimpleNamespace:
+    """The same with activations by code; `couple` is given what enters the input gate."""
     chosen, fma, load_part, is_null = activate.make(v), v.fma, v.load_part, v.is_null
+
+    @v.inline
+    def gate(x, options):
+        return chosen(x, options.gate, options.clip)
 
     @v.inline
     def peephole(x, c, which, q, place, options):
@@ -190,12 +194,12 @@ def _general_rules(v: Any) -> SimpleNamespace:
 
     @v.inline
     def couple(f, i, options):
-        return 1.0 - i if options.input_forget else f
+        return 1.0 - gate(i, options) if options.input_forget else f
 
     return SimpleNamespace(
-        gate=v.inline(lambda x, options: chosen(x, options.gate, options.clip)),
-        candidate=v.inline(lambda x, options: chosen(x, options.candidate, options.clip)),
-        output=v.inline(lambda c, options: chosen(c, options.output, 0)),
+        gate=gate,
+        gated_candidate=v.inline(lambda i, g, options: gate(i, options) * chosen(g, options.candidate, options.clip)),
+        gated_output=v.inline(lambda o, c, options: gate(o, options) * chosen(c, options.output, 0)),
         peephole=peephole,
         couple=couple,
     )

@@ -155,7 +155,7 @@ def sweep(v: Any, gates: int, apply: Any, *, biased: bool = False, projected: in
     """
     finish = _finish_row(v, apply, projected or gates)
     several, lanes = products.row_block(v, gates), v.lanes
-    sweep_several, sweep_one = _rows(v, gates, several, finish, biased), _rows(v, gates, 1, finish, biased)
+    sweep_several, sweep_two, sweep_one = (_rows(v, gates, rows, finish, biased, projected or gates) for rows in (several, 2, 1))
 
     @v.inline
     def sweep(q, step, at, r, rb, options):
@@ -163,17 +163,20 @@ def sweep(v: Any, gates: int, apply: Any, *, biased: bool = False, projected: in
         for unit in range(step.begin, step.end, lanes):
             for b in range(0, whole, several):
                 sweep_several(q, step, at, r, rb, b, unit, options)
-            for b in range(whole, q.batch):
-                sweep_one(q, step, at, r, rb, b, unit, options)
+            for b in range(whole, q.batch - 1, 2):
+                sweep_two(q, step, at, r, rb, b, unit, options)
+            if q.batch % 2 == 1:
+                sweep_one(q, step, at, r, rb, q.batch - 1, unit, options)
 
     return sweep
 
 
-def _rows(v: Any, gates: int, rows: int, finish_row: Any, biased: bool) -> Any:
+def _rows(v: Any, gates: int, rows: int, finish_row: Any, biased: bool, projected: int) -> Any:
+    """The product and the cell for `rows` rows of one block; what the cell reads of p comes from far, so it is asked for first."""
     load_block, zero_block, is_null = v.load_block, v.zero_block, v.is_null
     product, width = products.make(v, gates, rows), padded(v)
     finish = _each_row(v, gates, rows, finish_row)
-    count = gates * rows
+    count, prefetch, block_width = gates * rows, v.prefetch, projected * v.lanes
 
     @v.inline
     def start(rb, at):
@@ -187,6 +190,10 @@ def _rows(v: Any, gates: int, rows: int, finish_row: Any, biased: bool) -> Any:
 
     @v.inline
     def run(q, step, at, r, rb, b, unit, options):
+        for row in range(b, b + rows):
+            place = step.t * q.p_t + row * q.p_b + unit * projected
+            for line in range(place, place + block_width, team.SPACING):
+                prefetch(q.p, line)
         sums = begin(rb, unit * gates)
         sums = product(sums, q.work, at + b * width(q), width(q), r, unit * gates * q.units, q.units)
         finish(q, step, b, unit, sums, options)
