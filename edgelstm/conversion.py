@@ -42,7 +42,7 @@ def convert(
     """
     _check_precision(precision, calibration, max_error)
     source = Path(source)
-    _check_paths(source, destination)
+    _check_paths(source, weights, destination)
     import edgelstm_converters
 
     graph = edgelstm_converters.read(source, weights=weights, fix=fix, state=state)
@@ -67,23 +67,34 @@ def _check_precision(precision: str | Mapping[str, str], calibration: Any, max_e
             raise PrecisionError(f"{name} applies to reduced precisions, and only 'float32' is supported so far; leave it out")
 
 
-def _check_paths(source: Path, destination: PathLike | None) -> None:
+def _check_paths(source: Path, weights: PathLike | None, destination: PathLike | None) -> None:
     if not source.is_file():
         what = "is a folder, not a file" if source.is_dir() else "there is no such file"
         raise FormatError(f"{source}: {what}; supported are .keras, .h5, .hdf5, .json and .onnx files")
     if elstm.is_elstm(source):
         raise FormatError(f"{source}: is an .elstm file already; open it with edgelstm.load")
+    if destination is not None and any(_is_same(Path(destination), Path(p)) for p in (source, weights) if p is not None):
+        raise FormatError(f"{destination}: is the source itself, which is never overwritten; give another name")
     if destination is not None and not Path(destination).parent.is_dir():
         raise FormatError(f"{destination}: there is no folder {str(Path(destination).parent)!r} to write into")
 
 
+def _is_same(one: Path, other: Path) -> bool:
+    return one.exists() and other.exists() and one.samefile(other)
+
+
 def _provenance(source: Path, weights: PathLike | None, fix: Mapping[str, Any] | None) -> dict[str, Any]:
-    found: dict[str, Any] = {"source": source.name, "sha256": _sha256(source), "edgelstm": __version__}
+    found: dict[str, Any] = {"source": _printable(source.name), "sha256": _sha256(source), "edgelstm": __version__}
     if weights is not None:
-        found |= {"weights": Path(weights).name, "weights_sha256": _sha256(Path(weights))}
+        found |= {"weights": _printable(Path(weights).name), "weights_sha256": _sha256(Path(weights))}
     if fix:
         found["fix"] = {name: np.asarray(value).tolist() for name, value in fix.items()}
     return found
+
+
+def _printable(name: str) -> str:
+    """A file's name as text; bytes that are no UTF-8 are shown as escapes."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _sha256(path: Path) -> str:

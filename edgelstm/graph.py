@@ -1,6 +1,7 @@
 """The Graph: a model as a small, typed, frozen and validated list of nodes. It is all that importers know of the runtime."""
 
 from collections import Counter
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -13,6 +14,9 @@ from edgelstm.errors import FormatError
 from edgelstm.ops.op import DTYPES, Body, check_attrs
 
 DEEPEST = 16  # subgraphs inside subgraphs
+
+
+MOST_ELEMENTS = 1 << 40  # of one input or output
 
 
 @dataclass(frozen=True)
@@ -164,6 +168,9 @@ def _validate(graph: Graph) -> None:
         for axis in (port.batch, port.time):
             if axis is not None and not 0 <= axis < len(port.shape):
                 raise FormatError(f"{port.name!r} has no axis {axis}")
+    for port in (*graph.inputs, *graph.outputs):
+        if math.prod(d for d in port.shape if isinstance(d, int)) > MOST_ELEMENTS:
+            raise FormatError(f"{port.name!r} has the shape {list(port.shape)}, which no machine can hold")
     _check_unique("input", [port.name for port in graph.inputs])
     _check_unique("value", [*graph.constants, *(port.value for port in graph.inputs)])
     _check_unique("output", [port.name for port in graph.outputs])

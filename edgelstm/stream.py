@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from edgelstm.arrays import as_port, check_names, complete, converted, describe, named_inputs, whole_number
-from edgelstm.errors import DeviceError, ShapeError
+from edgelstm.errors import DeviceError, FormatError, ShapeError
 from edgelstm.graph import Port
 from edgelstm.memory import aligned_zeros
 from edgelstm.programs import Programs
@@ -18,6 +18,7 @@ Frames = Any  # an array, a list of arrays or a dict of them
 
 IN_USE = "this stream is in use by another thread; give every thread a stream of its own"
 _ALL = slice(None)
+_ARRAY = np.ndarray
 _DIFFERENT = (TypeError, ValueError, BufferError)  # what a memoryview raises when it is given another format or shape
 
 
@@ -108,6 +109,8 @@ class Stream:
             raise DeviceError(IN_USE) from None
         try:
             if out is not None and out is not self._known_out:
+                return self._checked_step(frame, out)
+            if type(frame) is not _ARRAY:
                 return self._checked_step(frame, out)
             try:
                 self._fill[_ALL] = frame
@@ -288,5 +291,7 @@ def _check_out(out: Any, shown: np.ndarray) -> None:
 
 def _frame_view(port: Port, array: np.ndarray, batch: int) -> np.ndarray:
     """A view of a port's buffer without the time axis, and without the batch axis when the batch is 1."""
+    if port.time is not None and array.shape[port.time] != 1 or port.batch is not None and array.shape[port.batch] != batch:
+        raise FormatError(f"{port.name!r} of shape {array.shape} has no batch {batch} and single step where the file marks them")
     dropped = {port.time, port.batch if batch == 1 else None} - {None}
     return array.reshape([n for axis, n in enumerate(array.shape) if axis not in dropped])

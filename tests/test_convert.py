@@ -1,17 +1,22 @@
 """convert(): what it writes, what it proves, and how it refuses. verify(): what counts as a miss."""
 
 import hashlib
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import edgelstm
 from edgelstm import reference
+from edgelstm.builder import GraphBuilder
 from edgelstm.format import read, write
 from edgelstm.graph import Probe
 from edgelstm.verify import Report, verify
 from tests.tiny_models import sequence_graph, write_onnx
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
 
 pytest.importorskip("onnx", reason="converting ONNX models needs the onnx package")
 
@@ -116,3 +121,48 @@ def test_verify_rows(expected, found, ok, error):
 def test_verify_without_a_probe_proves_nothing():
     report = verify(Fake(replace(sequence_graph(), probes=()), []))
     assert report == Report(()) and not report.ok and "no probe" in str(report)
+
+
+def test_a_source_is_never_overwritten(tmp_path):
+    source = tmp_path / "model.keras"
+    source.write_bytes((EXAMPLES / "forecast" / "model.keras").read_bytes())
+    content = source.read_bytes()
+    (tmp_path / "link.elstm").symlink_to(source)
+    for destination in (source, tmp_path / "." / "model.keras", tmp_path / "link.elstm"):
+        with pytest.raises(edgelstm.FormatError, match="never overwritten"):
+            edgelstm.convert(source, destination)
+    assert source.read_bytes() == content
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe") if hasattr(os, "mkfifo") else (tmp_path / "pipe").mkdir()
+    with pytest.raises(edgelstm.FormatError, match="regular file"):
+        edgelstm.convert(EXAMPLES / "forecast" / "model.keras", tmp_path / "pipe", probe=False)
+
+
+def test_a_symbolic_link_is_followed(tmp_path):
+    (tmp_path / "link.elstm").symlink_to(tmp_path / "target.elstm")
+    edgelstm.convert(EXAMPLES / "forecast" / "model.keras", tmp_path / "link.elstm", probe=False)
+    assert (tmp_path / "link.elstm").is_symlink()
+    assert edgelstm.load(tmp_path / "target.elstm").streaming.ok
+
+
+def test_attributes_beyond_float32_are_refused():
+    builder = GraphBuilder()
+    x = builder.input("x", "float32", ("batch", 3))
+    with pytest.raises(edgelstm.FormatError, match="max"):
+        builder.add("clip", x, max=1e300)
+    builder.add("clip", x, max=float("inf"))
+
+
+def test_fixed_values_are_not_changed(tmp_path):
+    from onnx import TensorProto, helper, save
+
+    ports = [helper.make_tensor_value_info("x", TensorProto.INT64, [2]), helper.make_tensor_value_info("n", TensorProto.INT64, [])]
+    graph = helper.make_graph([helper.make_node("Add", ["x", "n"], ["y"])], "g", ports,
+                              [helper.make_tensor_value_info("y", TensorProto.INT64, [2])])
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), tmp_path / "m.onnx")
+    for value in (2.7, float("nan"), "5", 2**70, [1, 2]):
+        with pytest.raises(edgelstm.ShapeError, match="'n'"):
+            edgelstm.convert(tmp_path / "m.onnx", fix={"n": value})
+    assert edgelstm.load(edgelstm.convert(tmp_path / "m.onnx", fix={"n": 5.0})).predict([1, 2]).tolist() == [6, 7]

@@ -1,5 +1,6 @@
 """Keras files to Graphs: .keras archives, whole-model HDF5, and JSON with weights, of Keras 1 to 3, without Keras."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,11 @@ def read(source: Path, weights: Path | None = None) -> Graph:
     Raises FormatError for a damaged file and UnsupportedError, with every problem at once, for what is not supported.
     """
     container = open_container(Path(source), None if weights is None else Path(weights))
+    with closing(container.weights):
+        return _graph(container)
+
+
+def _graph(container: Container) -> Graph:
     major = _major(container)
     model = _in_file(container, parse_model, container.architecture, major)
     problems = problems_of(model)

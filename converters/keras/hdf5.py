@@ -31,6 +31,10 @@ class WeightFile:
         with self._guarded("the file"):
             self._file = library.File(stream, "r")
 
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
     def has(self, path: str) -> bool:
         """Whether a group or dataset lies at that path."""
         return self._find(path) is not None

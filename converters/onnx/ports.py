@@ -8,6 +8,7 @@ from edgelstm_converters.onnx.call import Blocked, Call, Scope
 from edgelstm_converters.onnx.model import Model
 from edgelstm_converters.onnx.symbols import Axis
 
+from edgelstm.arrays import converted
 from edgelstm.builder import GraphBuilder
 from edgelstm.errors import FormatError, ShapeError, UnsupportedError
 
@@ -134,10 +135,7 @@ class Ports:
 
 def _fixed(name: str, value: Any, dtype: str, shape: list[int | str]) -> np.ndarray:
     """The array that replaces an input. Raises ShapeError when it does not fit the input's shape."""
-    try:
-        array = np.asarray(value).astype(dtype)
-    except (TypeError, ValueError):
-        raise ShapeError(f"fix gives {value!r} for the input {name!r}, which is {dtype}") from None
+    array = converted(f"the value that fix gives for the input {name!r}", dtype, value)
     if array.size == 1 and all(d == 1 for d in shape if isinstance(d, int)):
         array = array.reshape([1] * len(shape))
     if array.ndim != len(shape) or any(isinstance(d, int) and d != n for d, n in zip(shape, array.shape, strict=True)):

@@ -5,6 +5,7 @@ Human text goes to standard error, results and --json to standard output. Exit c
 """
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,10 @@ INTERRUPTED, PIPE_CLOSED = 130, 141  # what a shell reports for SIGINT and SIGPI
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code. Bad arguments end in SystemExit(2), as argparse does."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is None:
+            print("edgelstm: error: standard output and standard error must be open", file=sys.stderr or sys.stdout)
+            return 2
     sys.stdout.reconfigure(errors="backslashreplace")
     arguments = _parser().parse_args(argv)
     try:
@@ -28,12 +33,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except EdgeLSTMError as error:
         print(f"edgelstm: error: {error}", file=sys.stderr)
         return error.exit_code
+    except MemoryError as error:
+        print(f"edgelstm: error: not enough memory: {error}", file=sys.stderr)
+        return 5
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
         # The interpreter flushes standard output once more at its end; give it somewhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
+    except OSError as error:
+        if error.filename is not None or error.errno != errno.ENOSPC:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"edgelstm: error: cannot write the result: {error.strerror}", file=sys.stderr)
+        return 5
 
 
 def _parser() -> argparse.ArgumentParser:

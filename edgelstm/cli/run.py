@@ -46,6 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.parser.error(str(error))
     if arguments.output is not None and arguments.output.suffix.lower() not in OUTPUT_ENDINGS:
         arguments.parser.error(f"{str(arguments.output)!r} does not end in one of {', '.join(OUTPUT_ENDINGS)}")
+    if arguments.output is not None and arguments.output.resolve() in {path.resolve() for _, path in sources}:
+        arguments.parser.error(f"{str(arguments.output)!r} is an input, which is never overwritten")
     model = open_model(arguments.model)
     arrays = read_inputs(model.graph, sources)
     if arguments.stream:

@@ -1,5 +1,7 @@
 """Arrays from and to files: .npy, .npz, .csv and .wav."""
 
+import os
+import tokenize
 import wave
 import zipfile
 from collections.abc import Mapping
@@ -10,6 +12,7 @@ import numpy as np
 from edgelstm.errors import FormatError, ShapeError
 
 INPUT_ENDINGS = (".npy", ".npz", ".csv", ".wav")
+BAD_ARRAY = (ValueError, EOFError, MemoryError, OverflowError, SyntaxError, tokenize.TokenError)  # what a header can cause
 OUTPUT_ENDINGS = (".npy", ".npz", ".csv")
 
 
@@ -26,7 +29,7 @@ def _read_npy(path: Path) -> dict[str | None, np.ndarray]:
     try:
         with open(path, "rb") as file:
             return {None: np.lib.format.read_array(file, allow_pickle=False)}
-    except (ValueError, EOFError) as error:
+    except BAD_ARRAY as error:
         raise FormatError(f"{path}: not a .npy file of numbers: {error}") from None
 
 
@@ -34,7 +37,7 @@ def _read_npz(path: Path) -> dict[str | None, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except (*BAD_ARRAY, AttributeError, zipfile.BadZipFile) as error:
         raise FormatError(f"{path}: not a .npz file of numbers: {error}") from None
 
 
@@ -92,17 +95,26 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     if ending != ".npz" and len(arrays) != 1:
         raise ShapeError(f"the model has the outputs {list(arrays)}; write them to a .npz file")
     array = next(iter(arrays.values()))
+    beside = path.parent / f".{path.name}.{os.urandom(6).hex()}.part{ending}"
     try:
-        if ending == ".npz":
-            _write_npz(path, arrays)
-        elif ending == ".npy":
-            with open(path, "wb") as file:
-                np.save(file, array)
-        else:
-            rows = array.reshape(-1, array.shape[-1] if array.ndim else 1)
-            np.savetxt(path, rows, fmt="%.9g" if array.dtype.kind == "f" else "%d", delimiter=",")
+        try:
+            _write(beside, ending, arrays, array)
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
     except OSError as error:
         raise FormatError(f"{path}: cannot write: {error.strerror or error}") from None
+
+
+def _write(path: Path, ending: str, arrays: Mapping[str, np.ndarray], array: np.ndarray) -> None:
+    if ending == ".npz":
+        _write_npz(path, arrays)
+    elif ending == ".npy":
+        with open(path, "wb") as file:
+            np.save(file, array)
+    else:
+        rows = array.reshape(-1, array.shape[-1] if array.ndim else 1)
+        np.savetxt(path, rows, fmt="%.9g" if array.dtype.kind == "f" else "%d", delimiter=",")
 
 
 def _write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

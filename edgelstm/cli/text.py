@@ -14,7 +14,7 @@ def say(message: str) -> None:
 
 def print_json(value: Any) -> None:
     """A result for programs; numbers that JSON lacks become the strings "nan", "inf" and "-inf"."""
-    print(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False))
+    print(json.dumps(_finite(value), indent=2, allow_nan=False))
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

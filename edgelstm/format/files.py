@@ -17,6 +17,9 @@ def write(graph: Graph, path: str | os.PathLike[str]) -> None:
     Raises FormatError when the folder is missing or cannot be written, or when the graph holds what the format cannot.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise FormatError(f"{path}: is no regular file, so nothing is written there; give the name of a file")
+    path = path.resolve() if path.is_symlink() else path
     data = to_bytes(graph)
     beside = path.parent / f".{path.name}.{os.urandom(6).hex()}.part"
     try:

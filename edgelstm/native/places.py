@@ -93,10 +93,11 @@ def _distrust(status: os.stat_result, own: bool) -> str:
 @functools.cache
 def _places(chosen: str) -> tuple[Place, ...]:
     user = os.getuid() if hasattr(os, "getuid") else "user"
-    return (
-        open_place(Path(chosen).absolute() if chosen else _user_cache(), own=not chosen),
-        open_place(Path(tempfile.gettempdir()) / f"edgelstm-{user}", own=True),
-    )
+    first = open_place(Path(chosen).absolute() if chosen else _user_cache(), own=not chosen)
+    second = open_place(Path(tempfile.gettempdir()) / f"edgelstm-{user}", own=True)
+    if chosen and first.refused and second.writable:
+        warnings.warn(f"EDGELSTM_CACHE names {first.path}, which is not used: {first.refused}", RuntimeWarning, stacklevel=2)
+    return first, second
 
 
 def _user_cache() -> Path:

@@ -15,6 +15,7 @@ from edgelstm.errors import FormatError, ShapeError
 DTYPES = ("float32", "int64", "int32", "uint8", "bool")
 MAX_RANK = 32  # axes of a value
 REQUIRED = object()
+LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -261,7 +262,10 @@ def _string(value: Any) -> str:
 def _number(value: Any) -> float:
     if isinstance(value, bool | str):
         raise TypeError(value)
-    return float(value)
+    number = float(value)
+    if np.isfinite(number) and abs(number) > LARGEST:
+        raise OverflowError(value)
+    return number
 
 
 def _activation(value: Any) -> str | tuple[str, float, float]:
