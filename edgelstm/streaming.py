@@ -27,6 +27,12 @@ class Streaming:
     carriers: frozenset[str] = frozenset()
     open: tuple[str, ...] = ()
 
+    def check_frames(self) -> None:
+        """Raise ShapeError where the frames of a stream have no length yet, for callers that must know it beforehand."""
+        if self.open:
+            axis = self.open[0]
+            raise ShapeError(f"the length of a frame, {axis!r}, is open in this model: convert it with --fix {axis}=LENGTH")
+
     def __str__(self) -> str:
         where = f"node {self.node!r}: " if self.node else ""
         return "can stream" if self.ok else f"cannot stream: {where}{self.reason}"

@@ -163,7 +163,7 @@ def recurrent(choices: Choices, sequences: bool, states: bool = False, units: in
         return one_direction(choices, units, sequences, states, choices.maybe())
     mode = choices.one_of(("concat", "sum", "mul", "ave"))
     states = states and not choices.stateful  # Keras itself fails on both
-    if choices.maybe():
+    if choices.maybe() or states:  # Keras counts the states of a backward layer of its own as those of the forward one
         return L.Bidirectional(one_direction(choices, units, sequences, states, False), merge_mode=mode)
     turned = choices.maybe()
     forward, backward = (one_direction(choices, units, sequences, states, turned is not second) for second in (True, False))

@@ -47,6 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     old = None if arguments.compare is None else regression.read(arguments.compare)
     graph = open_model(arguments.model).graph
     model = edgelstm.load(graph, threads=arguments.threads)
+    model.streaming.check_frames()
     settings = measure.Settings(arguments.steps, arguments.batch, arguments.threads, arguments.seconds)
     measured = measure.measure(model, settings)
     report = measured.report

@@ -67,6 +67,7 @@ def _stream(model: "Model", arrays: Mapping[str, "np.ndarray"]) -> dict[str, "np
 
     from edgelstm.cli.inputs import step_frames
 
+    model.streaming.check_frames()
     explicit = dict(model.graph.states)
     ports = [port for port in model.graph.inputs if port.name not in explicit]
     for port in ports:
