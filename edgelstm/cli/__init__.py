@@ -6,6 +6,7 @@ Human text goes to standard error, results and --json to standard output. Exit c
 
 import argparse
 import errno
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -15,11 +16,13 @@ from edgelstm.errors import EdgeLSTMError
 from edgelstm.version import __version__
 
 COMMANDS = (convert, info, run, verify, bench, warm, doctor)
+COLLECT_AFTER = 100_000  # objects: importing modules makes many that all stay, and looking through them again and again is slow
 INTERRUPTED, PIPE_CLOSED = 130, 141  # what a shell reports for SIGINT and SIGPIPE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code. Bad arguments end in SystemExit(2), as argparse does."""
+    gc.set_threshold(COLLECT_AFTER)
     for stream in (sys.stdout, sys.stderr):
         if stream is None:
             print("edgelstm: error: standard output and standard error must be open", file=sys.stderr or sys.stdout)

@@ -6,7 +6,7 @@ Every file beside this one declares the ops of one kind. A declaration imports N
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -92,7 +92,7 @@ class NeedsFuture(Exception):
     """Raised by a streaming rule: the node cannot work one time step at a time. The text says why."""
 
 
-class Operand(Protocol):
+class Operand:
     """A value while it is lowered: where it lies is the plan's business, its shape and dtype are known."""
 
     shape: tuple[int, ...]
@@ -100,7 +100,7 @@ class Operand(Protocol):
     value: np.ndarray | None
 
 
-class Lowering(Protocol):
+class Lowering:
     """What `Op.lower` may ask of the plan.
 
     `lanes` is the vector width in float32 elements.
