@@ -10,12 +10,12 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
-from edgelstm.cli import bench, convert, doctor, info, run, verify, warm
 from edgelstm.errors import EdgeLSTMError
 from edgelstm.version import __version__
 
-COMMANDS = (convert, info, run, verify, bench, warm, doctor)
+COMMANDS = ("convert", "info", "run", "verify", "bench", "warm", "doctor")
 COLLECT_AFTER = 100_000  # objects: importing modules makes many that all stay, and looking through them again and again is slow
 INTERRUPTED, PIPE_CLOSED = 130, 141  # what a shell reports for SIGINT and SIGPIPE
 
@@ -28,7 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print("edgelstm: error: standard output and standard error must be open", file=sys.stderr or sys.stdout)
             return 2
     sys.stdout.reconfigure(errors="backslashreplace")
-    arguments = _parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    arguments = _parser([name for name in COMMANDS if name in argv[:1]] or COMMANDS).parse_args(argv)
     try:
         code = arguments.run(arguments)
         sys.stdout.flush()
@@ -53,15 +54,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 5
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
+    """A parser of these commands: of the one that is called, or of all of them to describe them."""
     parser = argparse.ArgumentParser(
         prog="edgelstm", description="Run trained recurrent networks where the training framework cannot go.",
         epilog="exit codes: 0 done, 1 a threshold was missed, 2 usage, 3 unsupported, 4 bad or corrupt file, "
                "5 something missing on this machine")
     parser.add_argument("--version", action="version", version=f"edgelstm {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        name = command.__name__.rpartition(".")[2]
+    for name in names:
+        command = import_module(f"edgelstm.cli.{name}")
         one = commands.add_parser(name, help=command.SUMMARY, description=command.__doc__,
                                   formatter_class=argparse.RawDescriptionHelpFormatter)
         command.configure(one)

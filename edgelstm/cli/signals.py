@@ -2,7 +2,6 @@
 
 import os
 import tokenize
-import wave
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -66,6 +65,8 @@ def _header_rows(lines: list[str]) -> int:
 
 def _read_wav(path: Path) -> dict[str | None, np.ndarray]:
     """float32 in [-1, 1), (samples,) for one channel and (samples, channels) for more. 8 bits are unsigned, as WAV has it."""
+    import wave
+
     try:
         with wave.open(str(path), "rb") as file:
             width, channels = file.getsampwidth(), file.getnchannels()
