@@ -14,7 +14,7 @@ from edgelstm.expand import expand
 from edgelstm.facts import infer
 from edgelstm.graph import Graph, Port
 from edgelstm.ops.op import Fact
-from edgelstm.stand_ins import first_fitting, fixed_lengths, stand_in
+from edgelstm.stand_ins import first_fitting, shapes_at, trial_lengths
 
 Axis = tuple[int, int]  # (input number, axis)
 
@@ -58,13 +58,11 @@ class _Trial:
 
 def _try(graph: Graph) -> _Trial:
     """The model with stand-in lengths that it accepts."""
-    symbols = list(dict.fromkeys(d for port in graph.inputs for d in port.shape if isinstance(d, str)))
-    avoid = fixed_lengths(graph)
-    return first_fitting(lambda scale: _at(graph, {symbol: stand_in(i, scale, avoid) for i, symbol in enumerate(symbols)}))
+    return first_fitting(lambda scale: _at(graph, trial_lengths(graph, scale)))
 
 
 def _at(graph: Graph, lengths: Mapping[str, int]) -> _Trial:
-    shapes = {p.name: tuple(lengths.get(d, d) for d in p.shape) for p in graph.inputs}
+    shapes = shapes_at(graph, lengths)
     straight = expand(graph, shapes, loops=False)
     return _Trial(straight, lengths, infer(straight, shapes))
 

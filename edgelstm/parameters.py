@@ -6,7 +6,7 @@ from edgelstm.expand import expand
 from edgelstm.facts import infer
 from edgelstm.graph import Graph
 from edgelstm.ops.op import Fact
-from edgelstm.stand_ins import first_fitting, fixed_lengths, stand_in
+from edgelstm.stand_ins import first_fitting, shapes_at, trial_lengths
 
 
 def check_parameters(graph: Graph) -> None:
@@ -17,9 +17,7 @@ def check_parameters(graph: Graph) -> None:
 
 
 def _problems(graph: Graph, scale: int) -> list[str]:
-    avoid, symbols = fixed_lengths(graph), dict.fromkeys(d for port in graph.inputs for d in port.shape if isinstance(d, str))
-    lengths = {symbol: stand_in(i, scale, avoid) for i, symbol in enumerate(symbols)}
-    shapes = {port.name: tuple(lengths.get(d, d) for d in port.shape) for port in graph.inputs}
+    shapes = shapes_at(graph, trial_lengths(graph, scale))
     straight = expand(graph, shapes, loops=False)
     facts, found = infer(straight, shapes), []
     for node in straight.nodes:

@@ -10,7 +10,7 @@ from edgelstm.expand import expand
 from edgelstm.facts import infer
 from edgelstm.graph import Graph, Node
 from edgelstm.ops.op import Fact, NeedsFuture, Op, carries_time, time_axes
-from edgelstm.stand_ins import first_fitting, fixed_lengths, stand_in
+from edgelstm.stand_ins import first_fitting, fixed_lengths, shapes_at, stand_in
 
 
 def independent(graph: Graph) -> bool:
@@ -37,7 +37,7 @@ def _at_scale(graph: Graph, batch: str, symbols: Sequence[str], scale: int) -> b
 
 
 def _walk(graph: Graph, lengths: Mapping[str, int]) -> tuple[Sequence[Node], dict[str, Fact]]:
-    shapes = {port.name: tuple(lengths.get(d, d) for d in port.shape) for port in graph.inputs}
+    shapes = shapes_at(graph, lengths)
     graph = expand(graph, shapes)
     return graph.nodes, infer(graph, shapes)
 

@@ -40,6 +40,17 @@ def first_fitting(attempt: Callable[[int], T]) -> T:
     raise failure
 
 
+def trial_lengths(graph: Graph, scale: int) -> dict[str, int]:
+    """A stand-in of one scale for every dynamic axis of the inputs."""
+    avoid, symbols = fixed_lengths(graph), dict.fromkeys(d for port in graph.inputs for d in port.shape if isinstance(d, str))
+    return {symbol: stand_in(i, scale, avoid) for i, symbol in enumerate(symbols)}
+
+
+def shapes_at(graph: Graph, lengths: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+    """The shape of every input with these lengths for its dynamic axes."""
+    return {port.name: tuple(lengths.get(d, d) for d in port.shape) for port in graph.inputs}
+
+
 def fixed_lengths(graph: Graph) -> frozenset[int]:
     """Numbers of a graph that could be mistaken for a stand-in: its fixed axes, sizes of constants and integer attributes."""
     found = {d for port in (*graph.inputs, *graph.outputs) for d in port.shape if isinstance(d, int)}

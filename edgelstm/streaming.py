@@ -11,7 +11,7 @@ from edgelstm.expand import expand
 from edgelstm.facts import infer, infer_node
 from edgelstm.graph import Graph, Node
 from edgelstm.ops.op import Fact, NeedsFuture, time_axes
-from edgelstm.stand_ins import first_fitting, fixed_lengths, stand_in
+from edgelstm.stand_ins import first_fitting, fixed_lengths, shapes_at, stand_in
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def _at_scale(graph: Graph, symbols: Sequence[str], times: Set[str], scale: int)
     walks = []
     for time in (stand_in(len(symbols), scale, avoid), stand_in(len(symbols) + 1, scale, avoid)):
         lengths = {symbol: time if symbol in times else stand_in(i, scale, avoid) for i, symbol in enumerate(symbols)}
-        shapes = {port.name: tuple(lengths.get(d, d) for d in port.shape) for port in graph.inputs}
+        shapes = shapes_at(graph, lengths)
         walks.append(_Walk(expand(graph, shapes, loops=False), lengths, time))
     return walks[0].ask(other=walks[1])
 

@@ -11,7 +11,7 @@ from edgelstm.facts import infer
 from edgelstm.graph import Graph, Node, Port
 from edgelstm.model import Model
 from edgelstm.ops.op import Fact
-from edgelstm.stand_ins import first_fitting, fixed_lengths, stand_in
+from edgelstm.stand_ins import first_fitting, shapes_at, trial_lengths
 
 SEQUENCE_STEPS = 100  # the number of time steps for which the memory of a whole sequence is shown
 
@@ -54,18 +54,16 @@ def _port(port: Port, names: Mapping[str, str]) -> dict[str, Any]:
     return {"name": port.name, "dtype": port.dtype, "shape": shape, "batch": port.batch, "time": port.time}
 
 
-def _facts_at(graph: Graph, symbols: list[str], scale: int) -> tuple[dict[str, int], dict[str, Fact]]:
+def _facts_at(graph: Graph, scale: int) -> tuple[dict[str, int], dict[str, Fact]]:
     """Stand-in lengths of the dynamic axes, and what is known of every value with them."""
-    avoid = fixed_lengths(graph)
-    lengths = {symbol: stand_in(i, scale, avoid) for i, symbol in enumerate(symbols)}
-    return lengths, infer(graph, {p.name: tuple(lengths.get(d, d) for d in p.shape) for p in graph.inputs})
+    lengths = trial_lengths(graph, scale)
+    return lengths, infer(graph, shapes_at(graph, lengths))
 
 
 def _layers(graph: Graph, names: Mapping[str, str]) -> list[dict[str, Any]]:
     """A line for every node that has parameters or carries a state."""
-    symbols = list(dict.fromkeys(d for port in graph.inputs for d in port.shape if isinstance(d, str)))
     try:
-        lengths, facts = first_fitting(lambda scale: _facts_at(graph, symbols, scale))
+        lengths, facts = first_fitting(lambda scale: _facts_at(graph, scale))
     except EdgeLSTMError:
         lengths, facts = {}, {}
     shown = {length: names[symbol] for symbol, length in lengths.items()}

@@ -36,13 +36,3 @@ def pack_panels(weights: np.ndarray, gates: int, lanes: int) -> np.ndarray:
 def pack_gates(bias: np.ndarray, gates: int, lanes: int) -> np.ndarray:
     """A bias (gates * units,) as [block][gates][lanes]."""
     return pack_panels(bias.reshape(1, -1), gates, lanes)
-
-
-def pack_dense(weights: np.ndarray, vectors: int, lanes: int) -> np.ndarray:
-    """(n_in, n_out) as [block][n_in][vectors * lanes]: each block holds consecutive columns."""
-    return pack_panels(weights, 1, vectors * lanes)
-
-
-def pack_bias(bias: np.ndarray, vectors: int, lanes: int) -> np.ndarray:
-    """A bias (n_out,) as [block][vectors * lanes]."""
-    return pack_panels(bias.reshape(1, -1), 1, vectors * lanes)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from edgelstm.ops.formulas import apply
-from edgelstm.ops.op import Attr, Case, Fact
+from edgelstm.ops.op import Attr, Case
 from edgelstm.ops.recurrent import COMMON_ATTRS, Recurrent, activation_params, clipped
 from edgelstm.ops.recurrent_cases import recurrent_cases
 

@@ -8,7 +8,7 @@ from edgelstm.facts import infer
 from edgelstm.graph import Graph, Port
 from edgelstm.passes.dead import remove_dead
 from edgelstm.passes.recognition.recurrences import without_chains, without_loops
-from edgelstm.stand_ins import SCALES, first_fitting, fixed_lengths, stand_in
+from edgelstm.stand_ins import SCALES, first_fitting, shapes_at, trial_lengths
 
 __all__ = ["recognise"]
 
@@ -49,10 +49,7 @@ def _recurrent_nodes(graph: Graph) -> int:
 
 
 def _shapes(graph: Graph, scale: int) -> dict[str, tuple[int, ...]]:
-    symbols = dict.fromkeys(d for port in graph.inputs for d in port.shape if isinstance(d, str))
-    avoid = fixed_lengths(graph)
-    lengths = {symbol: stand_in(i, scale, avoid) for i, symbol in enumerate(symbols)}
-    return {port.name: tuple(lengths.get(d, d) for d in port.shape) for port in graph.inputs}
+    return shapes_at(graph, trial_lengths(graph, scale))
 
 
 def _agree(graph: Graph, found: Graph) -> bool:
