@@ -4,6 +4,7 @@ import functools
 import importlib
 import io
 import os
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,30 @@ LITERT_MODELS = "EDGELSTM_PEERS"  # the environment variable that names the fold
 
 def onnxruntime_runner(work: Work) -> Runner:
     """ONNX Runtime with I/O binding: inputs, outputs and states at fixed addresses."""
+    _imported("onnxruntime")
+    return _bound_onnxruntime("ONNX Runtime", work, onnx_bytes(work.cell, work.is_step))
+
+
+def onnxruntime_int8_runner(work: Work) -> Runner:
+    """ONNX Runtime's DynamicQuantizeLSTM as its own tool makes it: int8 weights, a scale per channel."""
+    if work.cell.op != "lstm":
+        raise NotComparable("ONNX Runtime has no int8 GRU or RNN")
+    quantization, onnx = _imported("onnxruntime.quantization"), _imported("onnx")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "int8.onnx"
+        model = onnx.load_from_string(onnx_bytes(work.cell, work.is_step))
+        quantization.quantize_dynamic(model, path, op_types_to_quantize=["LSTM"], per_channel=True)
+        nodes = {node.op_type for node in onnx.load(path).graph.node}
+        if "DynamicQuantizeLSTM" not in nodes:
+            raise NotComparable(f"its tool left the layer as {', '.join(sorted(nodes))}")
+        return _bound_onnxruntime("ONNX Runtime int8", work, path.read_bytes())
+
+
+def _bound_onnxruntime(name: str, work: Work, model: bytes) -> Runner:
     ort = _imported("onnxruntime")
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = work.threads, 1
-    session = ort.InferenceSession(onnx_bytes(work.cell, work.is_step), options, ["CPUExecutionProvider"])
+    session = ort.InferenceSession(model, options, ["CPUExecutionProvider"])
     arrays = _Ports(work)
 
     def bound(sources: dict[str, np.ndarray], results: dict[str, np.ndarray]) -> Callable[[], None]:
@@ -31,7 +52,7 @@ def onnxruntime_runner(work: Work) -> Runner:
                 bind(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
         return functools.partial(session.run_with_iobinding, binding)
 
-    return arrays.runner("ONNX Runtime", bound)
+    return arrays.runner(name, bound)
 
 
 def openvino_runner(work: Work) -> Runner:
@@ -141,12 +162,21 @@ def _torch_layer(torch: Any, work: Work) -> Runner:
 
 def litert_runner(work: Work) -> Runner:
     """LiteRT: the cell written in basic ops, its state in the model; files cellS_f32_F_H.tflite made beforehand."""
+    return _litert("LiteRT", work, "f32")
+
+
+def litert_dynamic_runner(work: Work) -> Runner:
+    """The same in dynamic-range int8; files cellS_dyn_F_H.tflite."""
+    return _litert("LiteRT int8", work, "dyn")
+
+
+def _litert(name: str, work: Work, kind: str) -> Runner:
     if not work.is_step or work.cell.op != "lstm":
         raise NotComparable("only LSTM steps are prepared for it")
     folder = os.environ.get(LITERT_MODELS)
     if folder is None:
         raise NotComparable(f"no models: give --litert-models, or set {LITERT_MODELS}")
-    path = Path(folder) / f"cellS_f32_{work.cell.features}_{work.cell.units}.tflite"
+    path = Path(folder) / f"cellS_{kind}_{work.cell.features}_{work.cell.units}.tflite"
     if not path.exists():
         raise NotComparable(f"there is no {path.name}")
     model = _imported("ai_edge_litert.interpreter").Interpreter(str(path), num_threads=work.threads)
@@ -159,7 +189,7 @@ def litert_runner(work: Work) -> Runner:
             x()[0] = frame
             invoke()
 
-    return Runner("LiteRT", burst, lambda: y().reshape(-1).copy())
+    return Runner(name, burst, lambda: y().reshape(-1).copy())
 
 
 def numpy_runner(work: Work) -> Runner:

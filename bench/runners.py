@@ -12,6 +12,8 @@ import numpy as np
 
 import edgelstm
 from bench.cells import Cell
+from edgelstm.graph import Graph
+from edgelstm.precision import apply, resolve
 
 Burst = Callable[[Iterable[np.ndarray]], None]
 
@@ -22,13 +24,17 @@ class NotComparable(Exception):
 
 @dataclass(frozen=True)
 class Work:
-    """`form` is step or advance (inputs (F,), states kept from call to call) or sequence ((batch, steps, F), stateless)."""
+    """`form` is step or advance (inputs (F,), states kept from call to call) or sequence ((batch, steps, F), stateless).
+
+    `precision` is that of EdgeLSTM's weights; a peer has its own by its name.
+    """
 
     cell: Cell
     form: str
     steps: int = 1
     batch: int = 1
     threads: int = 1
+    precision: str = "float32"
 
     @property
     def is_step(self) -> bool:
@@ -54,7 +60,7 @@ class Runner:
 
 def edgelstm_runner(work: Work) -> Runner:
     """EdgeLSTM: `step(frame, out=)`, bound buffers and `advance()`, or `predict`."""
-    model = edgelstm.load(work.cell.graph, threads=work.threads)
+    model = edgelstm.load(in_precision(work.cell.graph, work.precision), threads=work.threads)
     if work.form == "sequence":
         return calling("EdgeLSTM", model.predict)
     stream = model.stream()
@@ -67,6 +73,11 @@ def edgelstm_runner(work: Work) -> Runner:
             step(frame, out)
 
     return Runner("EdgeLSTM", burst, out.copy)
+
+
+def in_precision(graph: Graph, precision: str) -> Graph:
+    """A graph with the weights of all layers in a precision that needs no calibration."""
+    return apply(graph, resolve(graph, precision))
 
 
 def _advancing(stream: Any) -> Runner:

@@ -10,6 +10,7 @@ from edgelstm.version import __version__
 
 _HOMES = {
     "BuildError": "errors",
+    "BuildReport": "aot.report",
     "DependencyError": "errors",
     "DeviceError": "errors",
     "EdgeLSTMError": "errors",
@@ -23,13 +24,16 @@ _HOMES = {
     "Stream": "stream",
     "TensorSpec": "graph",
     "UnsupportedError": "errors",
+    "build": "aot.build",
     "convert": "conversion",
-    "load": "model",
+    "evaluate": "precision.evaluate",
+    "load": "loading",
     "register_layer": "layers",
 }
 
 __all__ = [
     "BuildError",
+    "BuildReport",
     "DependencyError",
     "DeviceError",
     "EdgeLSTMError",
@@ -44,12 +48,16 @@ __all__ = [
     "TensorSpec",
     "UnsupportedError",
     "__version__",
+    "build",
     "convert",
+    "evaluate",
     "load",
     "register_layer",
 ]
 
 if TYPE_CHECKING:
+    from edgelstm.aot.build import build
+    from edgelstm.aot.report import BuildReport
     from edgelstm.conversion import convert
     from edgelstm.errors import (
         BuildError,
@@ -63,7 +71,9 @@ if TYPE_CHECKING:
     )
     from edgelstm.graph import Graph, TensorSpec
     from edgelstm.layers import register_layer
-    from edgelstm.model import Model, load
+    from edgelstm.loading import load
+    from edgelstm.model import Model
+    from edgelstm.precision.evaluate import evaluate
     from edgelstm.stream_pool import Pool
     from edgelstm.stream import Stream
     from edgelstm.verify import Report

@@ -25,6 +25,16 @@ def compare(graph: Graph, reference: Graph, source: str) -> Report:
     return load(replace(graph, probes=probes)).verify()
 
 
+def with_names_of(graph: Graph, reference: Graph, source: str) -> Graph:
+    """The reference, called `source`, with its inputs and outputs under the names of a graph's. Raises ShapeError."""
+    inputs = _matched("inputs", reference.inputs, graph.inputs, source)
+    outputs = _matched("outputs", reference.outputs, graph.outputs, source)
+    return replace(
+        reference, probes=(), states=tuple((inputs[name], outputs[result]) for name, result in reference.states),
+        inputs=tuple(replace(port, name=inputs[port.name]) for port in reference.inputs),
+        outputs=tuple(replace(port, name=outputs[port.name]) for port in reference.outputs))
+
+
 def _matched(side: str, theirs: tuple[Port, ...], ours: tuple[Port, ...], source: str) -> dict[str, str]:
     """Our name for each of theirs."""
     names, own = [port.name for port in theirs], [port.name for port in ours]

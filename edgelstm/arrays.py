@@ -1,12 +1,15 @@
 """What users hand in, made into arrays a program can read: checked against the model's ports, integers without loss."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgelstm.errors import ShapeError
-from edgelstm.graph import Graph, Port
+
+if TYPE_CHECKING:
+    from edgelstm.graph import Graph
+    from edgelstm.ports import Port
 
 
 def whole_number(what: str, given: Any) -> int:
@@ -16,7 +19,7 @@ def whole_number(what: str, given: Any) -> int:
     return int(given)
 
 
-def as_port(port: Port, given: Any) -> np.ndarray:
+def as_port(port: "Port", given: Any) -> np.ndarray:
     """A C-contiguous array of the port's dtype. Raises ShapeError where a number would change its meaning.
 
     Floats of other widths become float32; a number that float32 can't hold, or that is no integer where one is due, is refused.
@@ -49,7 +52,7 @@ def _array(what: str, given: Any) -> np.ndarray:
         raise ShapeError(f"{what} is not an array of numbers: {type(given).__name__}") from None
 
 
-def named_inputs(graph: Graph, given: Any) -> dict[str, Any]:
+def named_inputs(graph: "Graph", given: Any) -> dict[str, Any]:
     """Inputs by name from an array, a list in the model's order, or a dict. State inputs may be left out."""
     names = [port.name for port in graph.inputs]
     plain = [name for name in names if name not in dict(graph.states)]
@@ -66,7 +69,7 @@ def _is_list_of_inputs(given: Any, counts: set[int]) -> bool:
     return isinstance(given, list | tuple) and len(given) in counts and all(isinstance(a, np.ndarray) for a in given)
 
 
-def complete(graph: Graph, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def complete(graph: "Graph", given: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Every input by name as an array a program can read; absent states become zeros. Raises ShapeError."""
     names = [port.name for port in graph.inputs]
     if not isinstance(given, Mapping):
@@ -91,7 +94,7 @@ def check_names(given: Mapping[str, Any], names: Sequence[str]) -> None:
         raise ShapeError(f"the model has no input {unknown[0]!r}; its inputs are {list(names)}")
 
 
-def check_shapes(graph: Graph, shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
+def check_shapes(graph: "Graph", shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
     """The length of every symbol. Raises ShapeError where a shape does not fit its port or two axes disagree."""
     lengths: dict[str, int] = {}
     for port in graph.inputs:
@@ -107,7 +110,7 @@ def check_shapes(graph: Graph, shapes: Mapping[str, Sequence[int]]) -> dict[str,
     return lengths
 
 
-def describe(port: Port, shape: Sequence[int | str] | None = None) -> str:
+def describe(port: "Port", shape: Sequence[int | str] | None = None) -> str:
     """A shape as users read it: (batch, time, 40)."""
     shape = port.shape if shape is None else shape
     roles = {port.batch: "batch", port.time: "time"}
@@ -115,7 +118,7 @@ def describe(port: Port, shape: Sequence[int | str] | None = None) -> str:
     return f"({', '.join(shown)}{',' if len(shown) == 1 else ''})"
 
 
-def _resolved(port: Port, lengths: Mapping[str, int]) -> tuple[int, ...]:
+def _resolved(port: "Port", lengths: Mapping[str, int]) -> tuple[int, ...]:
     unknown = [d for d in port.shape if isinstance(d, str) and d not in lengths]
     if unknown:
         raise ShapeError(f"the state {port.name!r} of shape {describe(port)} must be given: no other input tells its size")

@@ -105,11 +105,18 @@ def _named(graph: Graph, once_a_step: bool) -> Graph:
     batches = {symbols.get(n) for n in trial.at_recurrent_nodes("batch")} - {None}
     hinted = {port.shape[port.time] for port in graph.inputs if port.time is not None}
     times = set() if once_a_step else times or {symbol for symbol in hinted if isinstance(symbol, str)}
-    batches |= {port.shape[port.batch] for port in graph.inputs if port.batch is not None}
+    batches |= {port.shape[port.batch] for port in graph.inputs if port.batch is not None} - times
+    if "batch" in times - batches and "time" in batches - times:
+        return _named(_renamed(graph, {"batch": "time", "time": "batch"}), once_a_step)
     inputs = tuple(_with_roles(port, port.shape, times, batches) for port in graph.inputs)
     outputs = tuple(_with_roles(port, _symbolic(port, fact, symbols), times, batches)
                     for port, fact in zip(graph.outputs, trial.shown(), strict=True))
     return replace(graph, inputs=inputs, outputs=outputs)
+
+
+def _renamed(graph: Graph, names: Mapping[str, str]) -> Graph:
+    inputs = [replace(port, shape=tuple(names.get(d, d) for d in port.shape)) for port in graph.inputs]
+    return replace(graph, inputs=tuple(inputs))
 
 
 def _symbolic(port: Port, fact: Fact, symbols: Mapping[int, str]) -> tuple[int | str, ...]:
@@ -122,6 +129,8 @@ def _symbolic(port: Port, fact: Fact, symbols: Mapping[int, str]) -> tuple[int |
 
 
 def _with_roles(port: Port, shape: tuple[int | str, ...], times: set[str], batches: set[str]) -> Port:
-    batch = next((a for a, d in enumerate(shape) if d in batches), port.batch)
-    time = next((a for a, d in enumerate(shape) if d in times), None)
+    """The port with its axes named; what the recurrent nodes say of an axis outweighs what the importer supposed."""
+    batch = next((a for a, d in enumerate(shape) if d in batches), None)
+    time = next((a for a, d in enumerate(shape) if d in times and a != batch), None)
+    batch = port.batch if batch is None and port.batch != time else batch
     return replace(port, shape=shape, batch=batch, time=time)

@@ -39,9 +39,12 @@ class GraphBuilder:
         self._node_names: dict[str, int] = {}
 
     def input(self, name: str, dtype: str, shape: Sequence[int | str], *, batch: int | None = None,
-              time: int | None = None) -> str:
-        """Declare a graph input; a str in `shape` is the symbol of a dynamic axis. Gives its value name."""
-        dtype = _NARROWED.get(dtype, dtype)
+              time: int | None = None, exact: bool = False) -> str:
+        """Declare a graph input; a str in `shape` is the symbol of a dynamic axis. Gives its value name.
+
+        With `exact` the dtype stays as it is; without, it becomes the nearest one that all ops take.
+        """
+        dtype = dtype if exact else _NARROWED.get(dtype, dtype)
         value = self._fresh(name)
         self._inputs.append(Port(name, dtype, tuple(shape), value, batch, time))
         lengths = tuple(self._stand_in(d) if isinstance(d, str) else d for d in shape)
@@ -56,9 +59,18 @@ class GraphBuilder:
             raise FormatError(f"constant {name!r} has the dtype {array.dtype}; supported are {list(DTYPES)}")
         with np.errstate(over="ignore"):
             array = np.array(array, dtype, order="C", copy=True if array.flags.writeable else None)
+        return self._add_constant(array, name)
+
+    def stored(self, array: np.ndarray, name: str = "const") -> str:
+        """A constant of exactly this dtype, such as quantized weights. Gives its value name."""
+        if str(array.dtype) not in DTYPES:
+            raise FormatError(f"constant {name!r} has the dtype {array.dtype}; supported are {list(DTYPES)}")
+        return self._add_constant(array, name)
+
+    def _add_constant(self, array: np.ndarray, name: str) -> str:
         value = self._fresh(name)
         self._constants[value] = array
-        self._facts[value] = Fact(array.shape, dtype, array)
+        self._facts[value] = Fact(array.shape, str(array.dtype), array)
         return value
 
     def add(self, op: str, *inputs: str | None, name: str | None = None, **attrs: Any) -> str:

@@ -3,9 +3,9 @@
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from edgelstm.passes import simplify
 from edgelstm.probe import with_probes
 from edgelstm.version import __version__
 
+if TYPE_CHECKING:
+    from edgelstm.precision.auto import Choice
+
 PathLike = str | os.PathLike[str]
 
 
@@ -29,6 +32,7 @@ def convert(
     precision: str | Mapping[str, str] = "float32",
     calibration: Any = None,
     max_error: float | None = None,
+    activation_range: str = "mse",
     fix: Mapping[str, Any] | None = None,
     state: Mapping[str, str] | None = None,
     probe: bool = True,
@@ -37,10 +41,47 @@ def convert(
 
     `source` is a .keras, .h5, .hdf5, .json (with its weight file in `weights`) or .onnx file. `fix` gives constants for inputs,
     `state` the {input: output} pairs that a stream carries. `probe=False` skips running the model once for its own proof.
+
+    `precision` is float32, bfloat16, int8, int8-static, int4 for all layers or, as a dict, by layer name; or auto or integer for the
+    whole model. `calibration` is data as `predict` takes them (an array, a dict of arrays, the path of a .npy or .npz file):
+    int8-static and integer need them, int4 rounds better with them. `max_error` is the largest absolute error that they may make at
+    an output; above it nothing is written. `activation_range` (mse, percentile or max) is how int8-static finds its scales.
+
     Raises FormatError (missing or damaged file), UnsupportedError (lists all that is not supported), PrecisionError and
     DependencyError.
     """
-    _check_precision(precision, calibration, max_error)
+    request = Request(precision, calibration, max_error, activation_range)
+    return converted(source, destination, request, weights=weights, fix=fix, state=state, probe=probe).graph
+
+
+@dataclass(frozen=True, eq=False)
+class Conversion:
+    """What a conversion made: the graph that was written, the float32 graph before, and what was tried where precision is `auto`."""
+
+    graph: Graph
+    exact: Graph
+    tried: "Choice | None" = None
+    data: Mapping[str, np.ndarray] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What a caller of `convert` wants of precision."""
+
+    precision: str | Mapping[str, str] = "float32"
+    calibration: Any = None
+    max_error: float | None = None
+    activation_range: str = "mse"
+
+    @property
+    def reduces(self) -> bool:
+        return self.precision != "float32"
+
+
+def converted(source: PathLike, destination: PathLike | None, request: Request, *, weights: PathLike | None = None,
+              fix: Mapping[str, Any] | None = None, state: Mapping[str, str] | None = None, probe: bool = True) -> Conversion:
+    """As `convert`, with all that came up on the way."""
+    _check_request(request)
     source = Path(source)
     _check_paths(source, weights, destination)
     import edgelstm_converters
@@ -52,19 +93,31 @@ def convert(
     except (FormatError, ShapeError) as error:
         raise FormatError(f"{source}: {error}") from None
     graph = replace(graph, provenance={**graph.provenance, **_provenance(source, weights, fix)})
+    conversion = _reduced(graph, request) if request.reduces else Conversion(graph, graph)
     if probe:
-        graph = with_probes(graph)
+        exact = graph if request.reduces else None
+        conversion = replace(conversion, graph=with_probes(conversion.graph, exact))
     if destination is not None:
-        elstm.write(graph, destination)
-    return graph
+        elstm.write(conversion.graph, destination)
+    return conversion
 
 
-def _check_precision(precision: str | Mapping[str, str], calibration: Any, max_error: float | None) -> None:
-    if precision != "float32":
-        raise PrecisionError(f"precision {precision!r} is not supported; only 'float32' is so far")
-    for name, value in (("calibration", calibration), ("max_error", max_error)):
+def _reduced(graph: Graph, request: Request) -> Conversion:
+    from edgelstm.precision.reduce import reduce
+
+    found = reduce(graph, request.precision, request.calibration, request.max_error, request.activation_range)
+    return Conversion(found.graph, graph, found.tried, found.data)
+
+
+def _check_request(request: Request) -> None:
+    if request.reduces:
+        from edgelstm.precision.reduce import check
+
+        check(request.precision, request.calibration, request.max_error, request.activation_range)
+        return
+    for name, value in (("calibration", request.calibration), ("max_error", request.max_error)):
         if value is not None:
-            raise PrecisionError(f"{name} applies to reduced precisions, and only 'float32' is supported so far; leave it out")
+            raise PrecisionError(f"{name} applies to reduced precisions, and the precision is 'float32'; leave it out or choose another")
 
 
 def _check_paths(source: Path, weights: PathLike | None, destination: PathLike | None) -> None:

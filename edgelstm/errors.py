@@ -56,9 +56,11 @@ class DeviceError(EdgeLSTMError):
 
 
 class BuildError(EdgeLSTMError):
-    """An ahead-of-time build that failed."""
+    """An ahead-of-time build that failed. `exit_code` is 1 for a limit, 2 for wrong arguments, 3 for what the target can't run."""
 
-    exit_code = 5
+    def __init__(self, message: str, exit_code: int = 5):
+        self.exit_code = exit_code
+        super().__init__(message)
 
 
 class DependencyError(EdgeLSTMError):

@@ -1,13 +1,16 @@
 """Shape arithmetic: what is known of every value once the shapes of the inputs are given."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from edgelstm import control_flow, ops
 from edgelstm.errors import EdgeLSTMError, ShapeError
 from edgelstm.graph import Graph, Node
-from edgelstm.ops.op import MAX_RANK, Fact, Op
+from edgelstm.ops.op import MAX_RANK, NARROW, Fact, Op
+
+Compute = Callable[[Op, Mapping[str, Any], list[np.ndarray | None]], list[np.ndarray]]
 
 FOLD_LIMIT = 1 << 22  # elements; larger results of constant arithmetic are computed when the program runs
 
@@ -32,6 +35,7 @@ def infer_node(node: Node, facts: Mapping[str, Fact]) -> dict[str, Fact]:
         return control_flow.infer(node, facts, infer_node)
     ins = op.padded([None if value is None else facts[value] for value in node.inputs])
     try:
+        _check_narrow(op, ins)
         outs = op.infer(node.attrs, ins)
     except ShapeError as error:
         raise ShapeError(f"node {node.name!r} ({node.op}): {error}", *error.args[1:]) from None
@@ -39,6 +43,14 @@ def infer_node(node: Node, facts: Mapping[str, Fact]) -> dict[str, Fact]:
         raise ShapeError(f"node {node.name!r} ({node.op}): its result has more than {MAX_RANK} axes")
     outs = _folded(op, node, ins, outs)
     return {name: fact for name, fact in zip(node.outputs, outs, strict=False) if name is not None}
+
+
+def _check_narrow(op: Op, ins: Sequence[Fact | None]) -> None:
+    """Raise ShapeError for an integer of few bits where the op does not say that it takes one."""
+    for role, fact in zip(op.roles(len(ins)), ins, strict=True):
+        anywhere = fact is not None and fact.dtype != "uint16" and "*" in op.narrow
+        if fact is not None and fact.dtype in NARROW and role not in op.narrow and not anywhere:
+            raise ShapeError(f"its input {role} is {fact.dtype}, which this op does not take")
 
 
 def _folded(op: Op, node: Node, ins: list[Fact | None], outs: list[Fact]) -> list[Fact]:
@@ -52,11 +64,12 @@ def _folded(op: Op, node: Node, ins: list[Fact | None], outs: list[Fact]) -> lis
     return [Fact(f.shape, f.dtype, v.astype(f.dtype, copy=False)) for f, v in zip(outs, values, strict=True)]
 
 
-def evaluate(op: Op, node: Node, ins: Sequence[np.ndarray | None]) -> list[np.ndarray]:
-    """One op by its reference: floats go in as float64, other dtypes as they are."""
+def evaluate(op: Op, node: Node, ins: Sequence[np.ndarray | None],
+             compute: Compute | None = None) -> list[np.ndarray]:
+    """One op by its reference, or computed in another way: floats go in as float64, other dtypes as they are."""
     wide = op.padded([a.astype(np.float64) if a is not None and a.dtype == np.float32 else a for a in ins])
     try:
         with np.errstate(all="ignore"):
-            return op.reference(node.attrs, wide)
+            return op.reference(node.attrs, wide) if compute is None else compute(op, node.attrs, wide)
     except EdgeLSTMError as error:
         raise type(error)(f"node {node.name!r} ({node.op}): {error}") from None

@@ -11,41 +11,15 @@ import numpy as np
 
 from edgelstm import ops
 from edgelstm.errors import FormatError
-from edgelstm.ops.op import DTYPES, Body, check_attrs
+from edgelstm.ops.op import DTYPES, PORT_DTYPES, Body, check_attrs
+from edgelstm.ports import Port, TensorSpec
+
+__all__ = ["Graph", "Node", "Port", "Probe", "TensorSpec"]
 
 DEEPEST = 16  # subgraphs inside subgraphs
 
 
 MOST_ELEMENTS = 1 << 40  # of one input or output
-
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """Name, dtype and shape of an input or output, as users see it; None marks a dynamic axis."""
-
-    name: str
-    dtype: str
-    shape: tuple[int | None, ...]
-
-
-@dataclass(frozen=True)
-class Port:
-    """An input or output of a graph.
-
-    `shape` holds an int for a fixed axis and a symbol for a dynamic one (axes with the same symbol have the same length);
-    `batch` and `time` say which axis is which, None where there is no such axis. `value` is the graph value an output shows.
-    """
-
-    name: str
-    dtype: str
-    shape: tuple[int | str, ...]
-    value: str
-    batch: int | None = None
-    time: int | None = None
-
-    @property
-    def spec(self) -> TensorSpec:
-        return TensorSpec(self.name, self.dtype, tuple(d if isinstance(d, int) else None for d in self.shape))
 
 
 @dataclass(frozen=True)
@@ -101,14 +75,29 @@ class Graph:
 
     @property
     def parameters(self) -> int:
-        """Number of trained numbers (float constants)."""
-        return sum(array.size for array in self.constants.values() if array.dtype == np.float32)
+        """Number of trained numbers: float constants, and weights stored in another precision."""
+        sizes = {name: array.size for name, array in self.constants.items() if array.dtype == np.float32}
+        for node in self.nodes:
+            sizes |= node_parameters(node, self.constants)
+        return sum(sizes.values())
 
     def input(self, name: str) -> Port:
         return next(port for port in self.inputs if port.name == name)
 
     def output(self, name: str) -> Port:
         return next(port for port in self.outputs if port.name == name)
+
+
+def node_parameters(node: Node, constants: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """How many trained numbers each constant of a node stands for: floats one each, scales none, stored weights what they hold."""
+    op = ops.get(node.op)
+    named = dict(zip(op.roles(len(node.inputs)), node.inputs, strict=True))
+    found = {name: constants[name].size for name in node.inputs if name in constants and constants[name].dtype == np.float32}
+    if node.attrs.get("precision") == "float32":
+        return found
+    shapes = op.weight_shapes(node.attrs, op.padded([constants.get(name) for name in node.inputs]))
+    scales = {named[f"{role}_scale"]: 0 for role in shapes if named.get(f"{role}_scale") is not None}
+    return found | scales | {named[role]: math.prod(shape) for role, shape in shapes.items() if named[role] in constants}
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:
@@ -161,8 +150,8 @@ def _validate(graph: Graph) -> None:
         if port.value not in known:
             raise FormatError(f"output {port.name!r} shows {port.value!r}, which nothing computes")
     for port in (*graph.inputs, *graph.outputs):
-        if port.dtype not in DTYPES:
-            raise FormatError(f"{port.name!r} has the dtype {port.dtype!r}; supported are {list(DTYPES)}")
+        if port.dtype not in PORT_DTYPES:
+            raise FormatError(f"{port.name!r} has the dtype {port.dtype!r}; supported are {list(PORT_DTYPES)}")
         if port.batch is not None and port.batch == port.time:
             raise FormatError(f"{port.name!r} has one axis for batch and time")
         for axis in (port.batch, port.time):

@@ -5,21 +5,37 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
+
+import numpy as np
 
 from edgelstm import native
 from edgelstm.graph import Graph
+from edgelstm.memory import aligned_zeros
+from edgelstm.ports import step_shapes
 from edgelstm.program.lowering import PackedWeights
 from edgelstm.program.plan import Program, StateLayout, plan, state_layout
-from edgelstm.session import SessionPool, TeamSession
-from edgelstm.streaming import Streaming, analyse, step_shapes
+from edgelstm.session import Session, SessionPool, TeamSession
+from edgelstm.streaming import Streaming, analyse
 
 PROGRAMS_KEPT = 32  # of each kind; the least recently used go first
 
 ShapeKey = tuple[tuple[int, ...], ...]
 Shapes = Mapping[str, Sequence[int]]
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class StreamMemory:
+    """What one stream carries: the block of its nodes' states, the explicit states by input name, and views of all of them by
+    name, each with its initial value (None for zeros).
+    """
+
+    layout: StateLayout
+    block: np.ndarray
+    explicit: Mapping[str, np.ndarray]
+    slots: Mapping[str, tuple[np.ndarray, np.ndarray | None]]
 
 
 class Programs:
@@ -62,9 +78,26 @@ class Programs:
         session = self._kept(self._teams, shapes, lambda: TeamSession(self._linked(shapes, None, members), members))
         return session if session.shares else None
 
-    def for_stream(self, shapes: Shapes, states: StateLayout) -> Program:
+    def for_stream(self, shapes: Shapes, memory: StreamMemory) -> Program:
         """The program for these input shapes that carries the states of a stream."""
-        return self._kept(self._streams, shapes, lambda: self._linked(shapes, states))
+        return self._kept(self._streams, shapes, lambda: self._linked(shapes, memory.layout))
+
+    def session(self, program: Program, memory: StreamMemory) -> Session:
+        """A program bound to the memory of one stream."""
+        return Session(program, memory.block)
+
+    def stream_memory(self, batch: int) -> StreamMemory:
+        """The memory of a new stream of this batch."""
+        layout, shapes = self.stream_layout(batch), step_shapes(self.graph, batch, 1)
+        block = aligned_zeros((layout.nbytes,), np.uint8)
+        explicit = {name: aligned_zeros(shapes[name], self.graph.input(name).dtype) for name, _ in self.graph.states}
+        slots: dict[str, tuple[np.ndarray, np.ndarray | None]] = {name: (array, None) for name, array in explicit.items()}
+        for (node, slot), declared in layout.slots.items():
+            start = layout.offsets[node, slot]
+            view = block[start : start + declared.nbytes].view(declared.dtype).reshape(declared.shape)
+            name = f"{node}.{slot}"
+            slots[f"{name} of the node" if name in slots else name] = (view, declared.initial)
+        return StreamMemory(layout, block, explicit, slots)
 
     def stream_layout(self, batch: int) -> StateLayout:
         """Where the states of a stream of this batch lie."""

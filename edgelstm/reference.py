@@ -6,12 +6,22 @@ import numpy as np
 
 from edgelstm import ops
 from edgelstm.expand import expand
-from edgelstm.facts import evaluate, infer
+from edgelstm.facts import Compute, evaluate, infer
 from edgelstm.graph import Graph
+from edgelstm.ops.op import Noise
 
 
 def run(graph: Graph, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Every output by name; float outputs are float64. `inputs` holds every input by name, in the port's dtype."""
+    return _run(graph, inputs, None)
+
+
+def run_rounded(graph: Graph, inputs: Mapping[str, np.ndarray], noise: Noise | None = None) -> dict[str, np.ndarray]:
+    """The same with activations rounded where kernels of reduced precision round them, `noise` added to them before."""
+    return _run(graph, inputs, lambda op, attrs, ins: op.rounded(attrs, ins, noise))
+
+
+def _run(graph: Graph, inputs: Mapping[str, np.ndarray], compute: Compute | None) -> dict[str, np.ndarray]:
     shapes = {name: np.shape(array) for name, array in inputs.items()}
     graph = expand(graph, shapes)
     facts = infer(graph, shapes)
@@ -21,7 +31,7 @@ def run(graph: Graph, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]
         values[port.value] = array.astype(np.float64) if port.dtype == "float32" else array
     for node in graph.nodes:
         ins = [None if name is None else values[name] for name in node.inputs]
-        outs = _known(node, facts) or evaluate(ops.get(node.op), node, ins)
+        outs = _known(node, facts) or evaluate(ops.get(node.op), node, ins, compute)
         values.update((name, out) for name, out in zip(node.outputs, outs, strict=False) if name is not None)
     return {port.name: values[port.value] for port in graph.outputs}
 

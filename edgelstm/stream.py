@@ -2,17 +2,17 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgelstm.arrays import as_port, check_names, complete, converted, describe, named_inputs, whole_number
 from edgelstm.errors import DeviceError, FormatError, ShapeError
-from edgelstm.graph import Port
 from edgelstm.memory import aligned_zeros
-from edgelstm.programs import Programs
-from edgelstm.session import Session
-from edgelstm.streaming import step_shapes
+from edgelstm.ports import Port, step_shapes
+
+if TYPE_CHECKING:
+    from edgelstm.programs import Programs
 
 Frames = Any  # an array, a list of arrays or a dict of them
 
@@ -29,7 +29,7 @@ class Stream:
     nothing and, unlike the methods, does not look whether another thread is using the stream.
     """
 
-    def __init__(self, programs: Programs, batch: int = 1) -> None:
+    def __init__(self, programs: "Programs", batch: int = 1) -> None:
         self._batch = whole_number("a stream's batch", batch)
         self._programs, self._graph = programs, programs.graph
         self._free: list[None] = [None]  # taking its only element is one atomic operation, and cheaper than a lock
@@ -38,10 +38,8 @@ class Stream:
         explicit = dict(self._graph.states)
         self._frame_names = [port.name for port in self._graph.inputs if port.name not in explicit]
         self._shown = [i for i, p in enumerate(self._graph.outputs) if p.name not in explicit.values()]
-        self._layout = programs.stream_layout(self._batch)
-        self._state = aligned_zeros((self._layout.nbytes,), np.uint8)
-        self._kept = {name: aligned_zeros(shapes[name], self._graph.input(name).dtype) for name in explicit}
-        self._slots = self._named_slots()
+        self._memory = programs.stream_memory(self._batch)
+        self._kept, self._slots = self._memory.explicit, self._memory.slots
         self._session = self._fill = self._known_out = None
         self.advance = _not_open
         if not programs.streaming.open:
@@ -50,13 +48,13 @@ class Stream:
 
     def _open(self, shapes: Mapping[str, Sequence[int]]) -> None:
         """Make program and buffers for frames of these shapes. Raises ShapeError when the model does not accept them."""
-        program = self._programs.for_stream(shapes, self._layout)
+        program = self._programs.for_stream(shapes, self._memory)
         self._shapes = shapes
         self._ins = [self._kept[port.name] if port.name in self._kept else aligned_zeros(shapes[port.name], port.dtype)
                      for port in self._graph.inputs]
         self._outs = [aligned_zeros(shape, port.dtype)
                       for shape, port in zip(program.outputs, self._graph.outputs, strict=True)]
-        self._session = Session(program, self._state)
+        self._session = self._programs.session(program, self._memory)
         self.advance = self._session.door([*self._ins, *self._outs])
         self._in_frames = self._frames(self._graph.inputs, self._ins)
         self._out_frames = list(self._frames(self._graph.outputs, self._outs).values())
@@ -177,17 +175,6 @@ class Stream:
             if found not in (None, self._batch):
                 raise ShapeError(f"{port.name!r} has the batch {found}, the stream carries {self._batch}")
 
-    def _named_slots(self) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
-        """Views of the carried states by name, each with its initial value: the nodes' own and the explicit ones."""
-        found: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
-        found.update((name, (array, None)) for name, array in self._kept.items())
-        for (node, slot), declared in self._layout.slots.items():
-            start = self._layout.offsets[node, slot]
-            view = self._state[start : start + declared.nbytes].view(declared.dtype).reshape(declared.shape)
-            name = f"{node}.{slot}"
-            found[f"{name} of the node" if name in found else name] = (view, declared.initial)
-        return found
-
     def _frames(self, ports: Sequence[Port], arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         """The buffers without the axes that a step leaves out, by port name."""
         return {port.name: _frame_view(port, array, self._batch) for port, array in zip(ports, arrays, strict=True)}
@@ -267,9 +254,9 @@ class Stream:
         arrays = complete(self._graph, {**given, **self._kept})
         shapes = {name: array.shape for name, array in arrays.items()}
         self._check_batch(shapes)
-        program = self._programs.for_stream(shapes, self._layout)
+        program = self._programs.for_stream(shapes, self._memory)
         outputs = [np.empty(s, p.dtype) for s, p in zip(program.outputs, self._graph.outputs, strict=True)]
-        session = Session(program, self._state)
+        session = self._programs.session(program, self._memory)
         session.bind([*arrays.values(), *outputs])
         session.run()
         shown = [outputs[i] for i in self._shown]

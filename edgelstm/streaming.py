@@ -11,6 +11,7 @@ from edgelstm.expand import expand
 from edgelstm.facts import infer, infer_node
 from edgelstm.graph import Graph, Node
 from edgelstm.ops.op import Fact, NeedsFuture, time_axes
+from edgelstm.ports import step_shapes
 from edgelstm.stand_ins import first_fitting, fixed_lengths, shapes_at, stand_in
 
 
@@ -155,13 +156,3 @@ def _depends_on_time(fact: Fact, other: Fact | None) -> bool:
     if fact.value is None or other is None or other.value is None:
         return False
     return not np.array_equal(fact.value, other.value, equal_nan=fact.dtype == "float32")
-
-
-def step_shapes(graph: Graph, batch: int, steps: int, lengths: Mapping[str, int] | None = None) -> dict[str, tuple[int, ...]]:
-    """The shape of every input for a batch and a number of time steps; other dynamic axes as in `lengths`, else 1."""
-    found = dict(lengths or {})
-    for port in graph.inputs:
-        for axis, symbol in enumerate(port.shape):
-            if isinstance(symbol, str):
-                found[symbol] = batch if axis == port.batch else steps if axis == port.time else found.get(symbol, 1)
-    return {port.name: tuple(found.get(d, d) for d in port.shape) for port in graph.inputs}

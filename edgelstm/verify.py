@@ -1,25 +1,33 @@
 """Verification: the probes of a file run on this machine and compared with the outputs stored beside them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgelstm.graph import Probe
+from edgelstm.precision.drift import absolute_errors, distance
 
 if TYPE_CHECKING:
+    from edgelstm.graph import Port, Probe
     from edgelstm.model import Model
 
 
 @dataclass(frozen=True)
 class Row:
-    """One output of one probe. `tolerance` is the bound at the largest expected value; `ok` holds every element to its own."""
+    """One output of one probe. `tolerance` is the bound at the largest expected value; `ok` holds every element to its own.
+
+    `drift` has the largest error at time steps 1, 10, 100 and 1000, as far as the probe goes. `source` is what gave the
+    expected values.
+    """
 
     probe: int
     name: str
     max_error: float
     tolerance: float
     ok: bool
+    snr_db: float = np.inf
+    drift: dict[int, float] = field(default_factory=dict)
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,19 +57,17 @@ def verify(model: "Model") -> Report:
     rows = []
     for number, probe in enumerate(model.graph.probes):
         outputs = model.run(probe.inputs)
-        rows += [_row(number, name, outputs[name], expected, probe) for name, expected in probe.outputs.items()]
+        rows += [_row(number, model.graph.output(name), outputs[name], expected, probe) for name, expected in probe.outputs.items()]
     return Report(tuple(rows))
 
 
-def _row(number: int, name: str, found: np.ndarray, expected: np.ndarray, probe: Probe) -> Row:
+def _row(number: int, port: "Port", found: np.ndarray, expected: np.ndarray, probe: "Probe") -> Row:
     size = np.abs(expected, dtype=np.float64)
     tolerance = float(probe.atol + probe.rtol * np.max(size, initial=0.0, where=np.isfinite(size)))
+    apart = distance(expected, found, port.time if expected.ndim == len(port.shape) else None)
     if found.shape != expected.shape:
-        return Row(number, name, np.inf, tolerance, ok=False)
+        return Row(number, port.name, np.inf, tolerance, ok=False, snr_db=apart.snr_db, source=probe.source)
+    errors = absolute_errors(expected, found)
     with np.errstate(invalid="ignore"):
-        error = np.abs(found.astype(np.float64) - expected)
-        same = (found == expected) | (np.isnan(found) & np.isnan(expected))
-        within = np.isfinite(size) & (error <= probe.atol + probe.rtol * size)
-    error = np.where(same, 0.0, np.where(np.isnan(error), np.inf, error))
-    ok = bool(np.all(same | within))
-    return Row(number, name, float(np.max(error, initial=0.0)), tolerance, ok)
+        within = (errors == 0) | (np.isfinite(size) & (errors <= probe.atol + probe.rtol * size))
+    return Row(number, port.name, apart.max_error, tolerance, bool(np.all(within)), apart.snr_db, apart.drift, probe.source)

@@ -3,9 +3,9 @@
 import numpy as np
 
 from edgelstm import kernels
-from edgelstm.kernels.panels import pack_panels
 from edgelstm.native import host, link, run_table
 from edgelstm.ops.op import Fact, check_attrs
+from edgelstm.program import packing
 
 _GUARD = 64
 _SENTINEL = 0xA5
@@ -74,8 +74,14 @@ class GuardedLowering:
         array = np.ascontiguousarray(make())
         return Guarded(array.shape, str(array.dtype), array)
 
-    def panels(self, tag, matrix, gates, vectors=1):
-        return self.constant(tag, lambda: pack_panels(matrix, gates, vectors * self.lanes))
+    def panels(self, tag, matrix, gates, vectors=1, taps=1):
+        return self.constant(tag, lambda: packing.packed(matrix, gates, self.lanes, vectors, taps))
+
+    def kernel(self, name, precision):
+        return packing.kernel_name(name, precision)
+
+    def row_words(self, precision, n):
+        return packing.row_words(precision, n)
 
     def scratch(self, shape, dtype="float32"):
         return Guarded(shape, dtype)

@@ -57,7 +57,7 @@ def test_convert_exit_codes(tmp_path, capsys):
     refused(["convert", tmp_path / "odd.onnx", *out], 3, "Warp", capsys)
     refused(["convert", tmp_path / "bad.keras", *out], 4, "bad.keras", capsys)
     refused(["convert", tmp_path / "none.keras", *out], 4, "none.keras", capsys)
-    refused(["convert", tmp_path / "odd.onnx", *out, "--precision", "int8"], 2, "int8", capsys)
+    refused(["convert", tmp_path / "odd.onnx", *out, "--precision", "int9"], 2, "int9", capsys)
     refused(["convert", tmp_path / "odd.onnx", *out, "--fix", "sr"], 2, "NAME=VALUE", capsys)
     refused(["convert", tmp_path / "odd.onnx", *out, "--fix", "sr=fast"], 2, "not a number", capsys)
     refused(["convert", tmp_path / "odd.onnx"], 2, "-o", capsys)
@@ -89,7 +89,7 @@ def test_info_tells_everything(model, capsys):
     assert found["inputs"] == [{"name": "x", "dtype": "float32", "shape": ["batch", "time", 3], "batch": 0, "time": 1}]
     assert found["outputs"][0]["shape"] == ["batch", "time", 4]
     assert found["layers"] == [{"name": "cell", "op": "lstm", "shape": ["batch", "time", 4], "parameters": 128,
-                                "state": ["h (batch, 4)", "c (batch, 4)"]}]
+                                "state": ["h (batch, 4)", "c (batch, 4)"], "precision": "float32", "bytes": 512}]
     assert found["parameters"] == 128 and found["bytes"]["weights"] == 512 and found["streaming"]["ok"]
     assert [arena["steps"] for arena in found["bytes"]["arenas"]] == [1, 100]
     assert main(["info", str(model)]) == 0

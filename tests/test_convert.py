@@ -72,9 +72,8 @@ def test_unsupported_writes_nothing_and_lists_the_problem(tmp_path):
     assert len(caught.value.problems) == 1 and not (tmp_path / "odd.elstm").exists()
 
 
-@pytest.mark.parametrize("options", [{"precision": "int8"}, {"precision": {"cell": "int8"}}, {"calibration": np.ones(3)},
-                                     {"max_error": 0.1}], ids=["name", "layers", "calibration", "max_error"])
-def test_refuses_other_precisions(source, options):
+@pytest.mark.parametrize("options", [{"calibration": np.ones(3)}, {"max_error": 0.1}], ids=["calibration", "max_error"])
+def test_refuses_options_that_float32_has_no_use_for(source, options):
     with pytest.raises(edgelstm.PrecisionError, match="float32"):
         edgelstm.convert(source, **options)
 

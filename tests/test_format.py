@@ -108,7 +108,7 @@ def test_the_same_graph_gives_the_same_bytes():
 def test_golden_bytes():
     data = to_bytes(tiny_graph())
     header = (
-        rb'{"__metadata__":{"elstm.sha256":"' + data[DIGITS] + rb'","elstm.version":"1.0","elstm.graph":"{'
+        rb'{"__metadata__":{"elstm.sha256":"' + data[DIGITS] + rb'","elstm.version":"1.1","elstm.graph":"{'
         rb'\"inputs\":[{\"name\":\"x\",\"dtype\":\"float32\",\"shape\":[\"B\",1],\"value\":\"x\",\"batch\":0,\"time\":null}],'
         rb'\"outputs\":[{\"name\":\"y\",\"dtype\":\"float32\",\"shape\":[\"B\",1],\"value\":\"sum\",\"batch\":null,\"time\":null}],'
         rb'\"nodes\":[{\"name\":\"sum\",\"op\":\"add\",\"version\":1,\"inputs\":[\"x\",\"one\"],\"outputs\":[\"sum\"],'

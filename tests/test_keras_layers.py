@@ -1,19 +1,14 @@
 """Layers of Keras: each small model is built and run by Keras itself, and the imported graph must give the same."""
 
-import os
-
 import numpy as np
 import pytest
 from edgelstm_converters.keras import read
 
-from edgelstm import reference
 from edgelstm.errors import UnsupportedError
+from tests.keras_checks import FLOATS, check, frames, keras, saved
 
-os.environ.setdefault("KERAS_BACKEND", "numpy")
-keras = pytest.importorskip("keras", reason="the oracle of these tests is Keras itself")
 L = keras.layers
 
-FLOATS = (7, 5)
 CELLS = {
     "lstm": lambda **kw: L.LSTM(4, **kw),
     "gru": lambda **kw: L.GRU(4, **kw),
@@ -226,40 +221,40 @@ def test_sequential(name, tmp_path, rng):
 def test_functional(name, tmp_path, rng):
     a, b = L.Input((None, 5), name="a"), L.Input((None, 5), name="b")
     model = keras.Model([a, b], FUNCTIONAL[name](a, b))
-    _check(model, tmp_path, [_frames(rng), _frames(rng)])
+    check(model, tmp_path, [frames(rng), frames(rng)])
 
 
 def test_embedding_mask_reaches_every_consumer(tmp_path, rng):
     tokens = L.Input((None,), dtype="int32")
     embedded = L.Embedding(9, 5, mask_zero=True)(tokens)
     model = keras.Model(tokens, [L.LSTM(3, return_sequences=True)(embedded), L.GRU(2)(L.Dense(4)(embedded))])
-    _check(model, tmp_path, [rng.integers(0, 3, (3, 7)).astype(np.int32)])
+    check(model, tmp_path, [rng.integers(0, 3, (3, 7)).astype(np.int32)])
 
 
 def test_masking_in_a_functional_model(tmp_path, rng):
     x = L.Input((None, 5))
     masked = L.Masking(0.5)(x)
     model = keras.Model(x, [L.LSTM(3)(masked), L.Bidirectional(L.GRU(2, return_sequences=True))(L.Dense(4)(masked))])
-    _check(model, tmp_path, [_frames(rng)])
+    check(model, tmp_path, [frames(rng)])
 
 
 def test_convolutional_lstm(tmp_path, rng):
     model = keras.Sequential([L.Input((None, 6, 2)), L.ConvLSTM1D(3, 3, padding="valid", strides=2, return_sequences=True)])
-    _check(model, tmp_path, [rng.standard_normal((2, 5, 6, 2)).astype(np.float32)])
+    check(model, tmp_path, [rng.standard_normal((2, 5, 6, 2)).astype(np.float32)])
 
 
 def test_fixed_length_becomes_dynamic_unless_the_model_needs_it(tmp_path):
     free = keras.Sequential([L.Input((20, 3), batch_size=24), L.LSTM(4, stateful=True), L.Dense(1)])
     bound = keras.Sequential([L.Input((20, 3)), L.LSTM(4, return_sequences=True), L.Flatten(), L.Dense(1)])
-    graph = read(_saved(free, tmp_path))
+    graph = read(saved(free, tmp_path))
     assert graph.inputs[0].shape == ("batch", "time", 3)
     assert graph.stateful
-    assert read(_saved(bound, tmp_path)).inputs[0].shape == ("batch", 20, 3)
+    assert read(saved(bound, tmp_path)).inputs[0].shape == ("batch", 20, 3)
 
 
 def test_names_and_axes(tmp_path):
     x = L.Input((None, 3), name="frames")
-    graph = read(_saved(keras.Model(x, L.Dense(2, name="scores")(L.LSTM(4, name="memory")(x))), tmp_path))
+    graph = read(saved(keras.Model(x, L.Dense(2, name="scores")(L.LSTM(4, name="memory")(x))), tmp_path))
     assert [(port.name, port.batch, port.time) for port in graph.inputs] == [("frames", 0, 1)]
     assert [port.name for port in graph.outputs] == ["scores"]
     assert [node.name for node in graph.nodes] == ["memory", "scores"]
@@ -271,47 +266,15 @@ def test_all_refusals_come_at_once(tmp_path):
     x = L.Input((6, 4))
     y = L.Conv1DTranspose(3, 2)(L.Conv1D(4, 2, data_format="channels_first")(x))
     with pytest.raises(UnsupportedError) as caught:
-        read(_saved(keras.Model(x, L.GroupNormalization(1)(y)), tmp_path))
+        read(saved(keras.Model(x, L.Conv1DTranspose(2, 1)(y)), tmp_path))
     assert len(caught.value.problems) == 3
     assert "data_format" in "".join(caught.value.problems)
 
 
 def _check_sequential(layers, tmp_path, rng):
-    _check(keras.Sequential([L.Input((None, 5) if _any_length(layers) else FLOATS), *layers]), tmp_path, [_frames(rng)])
+    check(keras.Sequential([L.Input((None, 5) if _any_length(layers) else FLOATS), *layers]), tmp_path, [frames(rng)])
 
 
 def _any_length(layers):
     fixed = (L.Flatten, L.Reshape, L.Permute, L.PReLU, L.BatchNormalization)
     return not any(isinstance(layer, fixed) for layer in layers)
-
-
-def _frames(rng):
-    """(3, 7, 5), with some steps all 0.5, which the masking models leave out."""
-    x = rng.standard_normal((3, *FLOATS)).astype(np.float32)
-    x[0, 5:], x[1, 2], x[2, 0] = 0.5, 0.5, 0.5
-    return x
-
-
-def _saved(model, tmp_path):
-    path = tmp_path / "model.keras"
-    model.save(path)
-    return path
-
-
-def _check(model, tmp_path, inputs):
-    """The imported graph gives what Keras gives, with weights no layer starts with."""
-    rng = np.random.default_rng(7)
-    for variable in model.weights:
-        if "seed" not in variable.path:
-            variable.assign(
-                rng.uniform(0.1, 0.6, variable.shape) * rng.choice([-1, 1], variable.shape)
-                if "variance" not in variable.path
-                else rng.uniform(0.5, 2, variable.shape)
-            )
-    expected = model(inputs if len(inputs) > 1 else inputs[0])
-    graph = read(_saved(model, tmp_path))
-    given = reference.run(graph, {port.name: x for port, x in zip(graph.inputs, inputs, strict=True)})
-    expected = expected if isinstance(expected, (list, tuple)) else [expected]
-    assert len(given) == len(expected)
-    for name, ours, theirs in zip(given, given.values(), expected, strict=True):
-        np.testing.assert_allclose(ours, np.asarray(theirs), rtol=2e-4, atol=2e-5, err_msg=name)

@@ -1,29 +1,20 @@
 """The compiled vector set against its plain twin: the same kernel, run as machine code and as the Python it is written in."""
 
 import ctypes
-import itertools
 import math
 
-import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
 from edgelstm import kernels
 from edgelstm.kernels import formulas
-from edgelstm.kernels.declare import KernelDecl
 from edgelstm.kernels.vectors import numba_vectors, plain_vectors
 from edgelstm.kernels.vectors.plain_vectors import Pointer
 from edgelstm.native import host_forms
+from tests.twins import agree, both
 
 FORMS = {target.name: target for target in host_forms()}
-KINDS = {np.dtype(np.float32): "f32*", np.dtype(np.uint8): "u8*", np.dtype(np.int64): "i64*",
-         np.dtype(np.int32): "i32*"}
 SPECIAL = np.array([0, -0.0, 1, -1, 0.5, 1.5, 2.5, -2.5, 4e6, 9e6, -9e6, 3e38, np.inf, -np.inf, np.nan, 0.1], np.float32)
-
-_serial = itertools.count()
-llvm.initialize_native_target()
-llvm.initialize_native_asmprinter()
-_jit = llvm.create_lljit_compiler()
 
 ELEMENTWISE = {
     "absolute": 1, "sqrt": 1, "copysign": 2, "nearest": 1, "floor": 1, "ceil": 1, "truncate": 1, "fma": 3, "min": 2, "max": 2,
@@ -33,36 +24,6 @@ OPERATORS = {
     "add": lambda a, b: a + b, "subtract": lambda a, b: a - b, "multiply": lambda a, b: a * b,
     "divide": lambda a, b: a / b, "negate": lambda a, b: -a, "with_number": lambda a, b: 1.5 - a * 2,
 }  # fmt: skip
-
-
-def run_compiled(factory, target, arrays):
-    """Runs a factory's kernel as machine code on one-dimensional arrays."""
-    from edgelstm.native import frontend, optimise
-
-    name = f"probe{next(_serial)}"
-    params = tuple((f"a{i}", KINDS[array.dtype]) for i, array in enumerate(arrays))
-    decl = KernelDecl(name, params, factory)
-    content = optimise.emit(frontend.kernel_ir(decl, target.lanes), target)
-    tracker = llvm.JITLibraryBuilder().add_object_img(content).export_symbol(decl.symbol).link(_jit, name)
-    words = np.array([array.ctypes.data for array in arrays], np.int64)
-    ctypes.CFUNCTYPE(None, ctypes.c_void_p)(tracker[decl.symbol])(words.ctypes.data)
-
-
-def both(factory, target, *arrays):
-    """The arrays as the compiled and as the plain kernel leave them."""
-    compiled, plain = ([array.copy() for array in arrays] for _ in range(2))
-    run_compiled(factory, target, compiled)
-    with np.errstate(all="ignore"):
-        factory(plain_vectors.make(target.lanes))(*map(Pointer, plain))
-    return compiled, plain
-
-
-def agree(factory, target, *arrays, exact=True):
-    for got, wanted in zip(*both(factory, target, *arrays), strict=True):
-        if exact:
-            np.testing.assert_array_equal(got, wanted)
-        else:
-            np.testing.assert_allclose(got, wanted, rtol=3e-7, atol=1e-37)
 
 
 def sequence(v, parts):
@@ -123,7 +84,7 @@ def test_every_member_has_a_twin(form):
     lanes = FORMS[form].lanes
     compiled, plain = numba_vectors.make(lanes, None, None), plain_vectors.make(lanes)
     names = {name for name in dir(plain) if not name.startswith("_")}
-    assert names == {*compiled.members, "lanes", "inline", "outline"}
+    assert names == {*compiled.members, "lanes", "dot", "inline", "outline"}
     documented = plain_vectors.__name__.rpartition(".")[0]
     text = __import__(documented, fromlist=["x"]).__doc__
     assert [name for name in names if name not in text] == []
@@ -351,7 +312,7 @@ def test_a_whole_kernel_runs_as_plain_python():
     target = next(target for target in FORMS.values() if target.lanes == lanes)
     rng = np.random.default_rng(0)
     floats = lambda size: rng.standard_normal(size).astype(np.float32)  # noqa: E731
-    shapes = dict(batch=2, steps=3, units=5, p_t=64, p_b=32, y_t=10, y_b=5, reverse=1, hold=1)
+    shapes = dict(batch=2, steps=3, units=5, p_t=64, p_b=32, y_t=10, y_b=5, reverse=1, hold=1, h_scale=0.0)
     arrays = dict(p=floats(192), r=floats(160), h0=floats(10), c0=floats(10), y=floats(30), hn=floats(10), cn=floats(10),
                   work=floats(48), mask=np.array([1, 0, 1, 1, 1, 0], np.uint8))  # fmt: skip
     results = []

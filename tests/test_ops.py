@@ -13,7 +13,7 @@ CASES = [(op, case) for op in ops.all_ops().values() for case in op.cases()]
 
 def input_names(op, case) -> list[str]:
     """The declared name of every given input; a variadic one is numbered."""
-    names = [name.rstrip("?") for name in op.inputs if not name.endswith("*")]
+    names = [name.rstrip("?") for name in op.inputs if not name.endswith("*")][: len(case.inputs)]
     return names + [f"{op.inputs[-1][:-1]}{i}" for i in range(len(case.inputs) - len(names))]
 
 
@@ -24,9 +24,9 @@ def graph_of(op, case):
         if array is None:
             values.append(None)
         elif name in op.parameters:
-            values.append(builder.constant(array, name))
+            values.append(builder.stored(array, name))
         else:
-            values.append(builder.input(name, str(array.dtype), array.shape))
+            values.append(builder.input(name, str(array.dtype), array.shape, exact=True))
             feeds[name] = array
     sizes = check_attrs(op, case.attrs).get("sizes", ())
     count = len(sizes) if op.outputs[-1].endswith("*") else len(op.outputs)

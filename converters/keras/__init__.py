@@ -6,15 +6,18 @@ from typing import Any
 
 from edgelstm_converters.keras import (  # noqa: F401  (each of them registers the handlers of its layers)
     attention,
+    conv_lstm,
     convolution,
     core,
     merging,
+    multi_head,
     normalization,
     operations,
     pooling,
     rearranging,
     recurrent,
     reshaping,
+    softmax,
     wrappers,
 )
 from edgelstm_converters.keras.architecture import LayerSpec, parse_model
@@ -57,7 +60,8 @@ def _graph(container: Container) -> Graph:
 def _build(container: Container, major: int, model: LayerSpec, specs: list[InputSpec]) -> Graph:
     """The Graph with as many dynamic axes as the layers allow."""
     failure: ShapeError | None = None
-    for shapes in candidates(specs):
+    time_major = any(layer.config.get("time_major") is True for layer in model.walk())
+    for shapes in candidates(specs, time_major):
         try:
             return _build_for(container, major, model, specs, shapes)
         except ShapeError as error:
@@ -67,9 +71,9 @@ def _build(container: Container, major: int, model: LayerSpec, specs: list[Input
 
 def _build_for(container: Container, major: int, model: LayerSpec, specs: list[InputSpec], shapes: list[Shape]) -> Graph:
     builder = GraphBuilder(avoid=_numbers(container.architecture))
-    context = Context(builder, container.label, major, theano=container.backend == "theano")
+    context = Context(builder, container.label, major, _minor(container), theano=container.backend == "theano")
     inputs = [
-        Tensor(builder.input(spec.name, spec.dtype, shape, batch=0, time=1 if spec.sequence else None))
+        Tensor(builder.input(spec.name, spec.dtype, shape, **_roles(spec, shape)))
         for spec, shape in zip(specs, shapes, strict=True)
     ]
     outputs = run_model(context, model, inputs)
@@ -80,6 +84,11 @@ def _build_for(container: Container, major: int, model: LayerSpec, specs: list[I
     provenance = {"framework": "keras", "version": container.version, "format": container.form}
     stateful = any(layer.config.get("stateful") is True for layer in model.walk())
     return builder.build(stateful=stateful, provenance=provenance)
+
+
+def _roles(spec: InputSpec, shape: Shape) -> dict[str, int | None]:
+    batch = shape.index("batch")
+    return {"batch": batch, "time": 1 - batch if spec.sequence else None}
 
 
 def _numbers(part: Any) -> set[int]:
@@ -107,12 +116,17 @@ def _output_names(model: LayerSpec, count: int) -> list[str]:
 def _major(container: Container) -> int:
     """The major version of the Keras that wrote a file, by its own word or else by its dialect."""
     head = container.version.partition(".")[0]
-    if head.isdigit():
+    if head.isdecimal() and len(head) < 5:
         return int(head)
     text = str(container.architecture)
     if "'output_dim'" in text and "'units'" not in text and "'class_name': 'Embedding'" not in text:
         return 1
     return 3 if "'batch_shape'" in text or "'__keras_tensor__'" in text else 2
+
+
+def _minor(container: Container) -> int:
+    minor = container.version.split(".")[1:2]
+    return int(minor[0]) if minor and minor[0].isdecimal() and len(minor[0]) < 5 else 0
 
 
 def _in_file(container: Container, function: Any, *args: Any) -> Any:

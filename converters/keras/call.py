@@ -42,6 +42,7 @@ class Context:
     builder: GraphBuilder
     label: str
     major: int
+    minor: int = 0
     theano: bool = False
     problems: list[str] = field(default_factory=list)
     constants: dict[tuple[int, str], str] = field(default_factory=dict)
@@ -182,6 +183,8 @@ def run_layer(call: Call) -> list[Tensor]:
         raise call.refuse("this class is not supported")
     if not call.inputs:
         raise call.bad("is called without any tensor")
+    if not entry.custom and not call.spec.kind.startswith(("ops.", "tf.")):
+        call.kwargs = dict(zip(entry.arguments, call.args, strict=False)) | call.kwargs
     results = entry.handler(call)
     if call.left() and not entry.custom:
         raise call.bad(f"has {len(call.spec.weights)} weights in the file, {call.left()} more than its configuration asks for")

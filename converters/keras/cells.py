@@ -17,8 +17,9 @@ STORED_GRU = ("z", "r", "h")
 
 @dataclass(frozen=True)
 class Walk:
-    """How a cell is run over a sequence; `mask` and the initial `states` are graph values."""
+    """How a cell is run over a sequence of the layout "btf" or "tbf"; `mask` and the initial `states` are graph values."""
 
+    layout: str
     reverse: bool
     mask: str | None
     zero_masked: bool
@@ -28,7 +29,7 @@ class Walk:
 
 
 def lstm(cell: Call, x: str, walk: Walk) -> tuple[str | None, list[str | None]]:
-    """An LSTM over x (batch, time, features): y (batch, time, units), and the final h and c (batch, units)."""
+    """An LSTM over x: y with `units` for the features, and the final h and c (batch, units)."""
     units = cell.integer("units")
     W, R, b = _lstm_weights(cell, cell.features(x), units)
     activation = cell_activation(cell, "activation", "tanh")
@@ -55,7 +56,7 @@ def lstm(cell: Call, x: str, walk: Walk) -> tuple[str | None, list[str | None]]:
 
 
 def gru(cell: Call, x: str, walk: Walk) -> tuple[str | None, list[str | None]]:
-    """A GRU over x (batch, time, features): y (batch, time, units), and the final h (batch, units)."""
+    """A GRU over x: y with `units` for the features, and the final h (batch, units)."""
     units = cell.integer("units")
     W, R, b, rb = _gru_weights(cell, cell.features(x), units)
     reset_after = cell.flag("reset_after", rb is not None or (b is None and cell.context.major >= 3))
@@ -84,7 +85,7 @@ def gru(cell: Call, x: str, walk: Walk) -> tuple[str | None, list[str | None]]:
 
 
 def simple_rnn(cell: Call, x: str, walk: Walk) -> tuple[str | None, list[str | None]]:
-    """A fully connected recurrent layer over x: y (batch, time, units), and the final h (batch, units)."""
+    """A fully connected recurrent layer over x: y with `units` for the features, and the final h (batch, units)."""
     units = cell.integer("units")
     W = cell.take("kernel", cell.features(x), units)
     R = cell.take("recurrent_kernel", units, units)
@@ -107,7 +108,7 @@ def _emit(cell: Call, op: str, inputs: Sequence[str | None], walk: Walk, states:
         used[1] = True
     masked_output = "zero" if walk.zero_masked else "hold"
     y, *final = cell.builder.add_many(
-        op, *inputs, name=cell.path, used=used, reverse=walk.reverse, masked_output=masked_output, **attrs
+        op, *inputs, name=cell.path, used=used, layout=walk.layout, reverse=walk.reverse, masked_output=masked_output, **attrs
     )
     return y, final
 

@@ -24,7 +24,7 @@ _INERT_KEYS = """
     implementation unroll seed consume_less dropout recurrent_dropout unit_forget_bias activity_regularizer sparse_grad
     build_input_shape autocast shared_object_id jit_compile
 """
-_LAYER_ARGUMENTS = "training mask initial_state name inputs sequences query value key"
+_LAYER_ARGUMENTS = "training mask name inputs sequences query"
 _OPERAND_NAMES = "x y x1 x2 a b key slice_spec values"
 _INERT = frozenset(_INERT_KEYS.split())
 _ARGUMENTS = frozenset(_LAYER_ARGUMENTS.split())
@@ -85,17 +85,19 @@ def _reference(key: str, value: Any) -> str:
 
 def _calls(layer: LayerSpec) -> list[str]:
     """What is wrong with the arguments that a layer or operation is called with."""
-    found = ["called with training = true; only inference is supported"] * any(
-        call.kwargs.get("training") is True for call in layer.calls
-    )
     entry = find(layer.kind)
     operation = layer.kind.startswith(("ops.", "tf."))
-    known_names = _ARGUMENTS | (_OPERANDS | entry.honours if operation and entry is not None else frozenset())
+    arguments = entry.arguments if entry is not None else ("training", "mask")
+    known_names = _ARGUMENTS | {*arguments} | (_OPERANDS | entry.honours if operation and entry is not None else frozenset())
+    found = []
     for call in layer.calls:
-        given = {key: value for key, value in call.kwargs.items() if value is not None and value is not False}
-        found += [
-            f"called with {key} = {_short(given[key])}, which is not supported" for key in sorted(set(given) - known_names)
-        ]
+        given = call.kwargs if operation else dict(zip(arguments, call.args[1:], strict=False)) | call.kwargs
+        given = {key: value for key, value in given.items() if value is not None and value is not False}
+        if given.get("training") is True:
+            found.append("called with training = true; only inference is supported")
+        found += [f"called with {key} = {_short(given[key])}, which is not supported" for key in sorted({*given} - known_names)]
+        if not operation and len(call.args) > 1 + len(arguments):
+            found.append(f"called with {len(call.args)} arguments; supported are {', '.join(arguments)} behind the first")
     return found
 
 

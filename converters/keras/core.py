@@ -64,16 +64,6 @@ def activation(call: Call) -> str:
     return activate(call, call.x)
 
 
-@layer("Softmax", honours="axis")
-def softmax(call: Call) -> Tensor:
-    if call.mask is not None:
-        raise call.refuse("a softmax over a masked sequence is not supported")
-    axis = call.config.get("axis", -1)
-    if isinstance(axis, bool) or not isinstance(axis, int):
-        raise call.refuse(f"axis = {axis!r}; supported is one axis")
-    return Tensor(call.add("softmax", call.x, axis=axis))
-
-
 @layer("LeakyReLU", honours="alpha negative_slope", keeps_mask=True)
 def leaky_relu(call: Call) -> str:
     slope = call.number("negative_slope" if "negative_slope" in call.config else "alpha", 0.3)
@@ -90,14 +80,27 @@ def thresholded_relu(call: Call) -> str:
     return call.add("thresholded_relu", call.x, alpha=call.number("theta", 1.0))
 
 
-@layer("ReLU", honours="max_value negative_slope", fixed={"threshold": (0, 0.0, None)}, keeps_mask=True)
+@layer("ReLU", honours="max_value negative_slope threshold", keeps_mask=True)
 def relu(call: Call) -> str:
-    """max(x, 0), with a slope below zero and an upper limit where they are given."""
-    slope, limit = call.number("negative_slope", 0.0), call.config.get("max_value")
+    """max(x, 0); x counts as zero up to a threshold, below it there may be a slope, and above it an upper limit."""
+    slope, threshold = call.number("negative_slope", 0.0), call.number("threshold", 0.0)
+    limit = None if call.config.get("max_value") is None else call.number("max_value", 0.0)
+    if threshold:
+        return _thresholded(call, slope, threshold, limit)
     y = call.add("leaky_relu", call.x, alpha=slope) if slope else call.add("relu", call.x)
-    if limit is None:
+    return y if limit is None else call.add("clip", y, suffix="/limit", max=limit)
+
+
+def _thresholded(call: Call, slope: float, threshold: float, limit: float | None) -> str:
+    """x above the threshold, within 0 and the limit where there is one, and slope (x - threshold) below it."""
+    y = call.add("thresholded_relu", call.x, alpha=threshold)
+    if limit is not None:
+        y = call.add("clip", y, suffix="/limit", min=0.0, max=limit)
+    if not slope:
         return y
-    return call.add("clip", y, suffix="/limit", max=call.number("max_value", 0.0))
+    edge = call.constant(np.float32(threshold), "threshold")
+    below = call.add("relu", call.add("sub", edge, call.x, suffix="/below"), suffix="/missing")
+    return call.add("sub", y, call.add("mul", below, call.constant(np.float32(slope), "slope"), suffix="/slope"), suffix="/bent")
 
 
 @layer("PReLU", honours="shared_axes", keeps_mask=True)

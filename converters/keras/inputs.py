@@ -6,6 +6,7 @@ are leftovers of training, and a model that truly needs its length says so by sh
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice, product
 from typing import Any
 
 from edgelstm_converters.keras.architecture import LayerSpec, ModelSpec, Ref
@@ -14,6 +15,7 @@ from edgelstm.errors import FormatError
 
 DTYPES = ("float32", "float64", "float16", "int8", "int16", "int32", "int64", "uint8", "bool")
 Shape = tuple[int | str, ...]
+_MOST_LAYOUTS = 16  # of the inputs together
 
 
 @dataclass(frozen=True)
@@ -42,26 +44,31 @@ def input_specs(model: LayerSpec) -> list[InputSpec]:
     return found
 
 
-def candidates(specs: Sequence[InputSpec]) -> list[list[Shape]]:
-    """Shapes to try for all inputs, most dynamic first: lengths of their own, one in common, then those of the file."""
+def candidates(specs: Sequence[InputSpec], time_major: bool = False) -> list[list[Shape]]:
+    """Shapes to try for all inputs, most dynamic first: lengths of their own, one in common, then those of the file.
+
+    With `time_major` also those where a sequence has its time steps first and the batch second.
+    """
     tried: list[list[Shape]] = []
-    for loosened in (True, False):
-        for common in (False, True):
-            shapes, symbols = [], 0
-            for spec in specs:
-                symbol = "time" if common or not symbols else f"time_{symbols + 1}"
-                shapes.append(_with_symbols(spec, symbol, loosened))
-                symbols += symbol in shapes[-1]
-            if shapes not in tried:
-                tried.append(shapes)
+    layouts = product(*[(False, True) if time_major and spec.sequence else (False,) for spec in specs])
+    turns = list(islice(layouts, _MOST_LAYOUTS))
+    for loosened, common, turned in product((True, False), (False, True), turns):
+        shapes, symbols = [], 0
+        for spec, turn in zip(specs, turned, strict=True):
+            symbol = "time" if common or not symbols else f"time_{symbols + 1}"
+            shapes.append(_with_symbols(spec, symbol, loosened, turn))
+            symbols += symbol in shapes[-1]
+        if shapes not in tried:
+            tried.append(shapes)
     return tried
 
 
-def _with_symbols(spec: InputSpec, time: str, loosened: bool) -> Shape:
-    shape: list[int | str] = ["batch"][: len(spec.shape)]
-    for axis, length in enumerate(spec.shape[1:], 1):
-        dynamic = length is None or (loosened and axis == 1 and spec.sequence)
-        shape.append(length if not dynamic else time if axis == 1 else f"{spec.name}.{axis}")
+def _with_symbols(spec: InputSpec, time: str, loosened: bool, turned: bool) -> Shape:
+    batch, steps = (1, 0) if turned else (0, 1)
+    shape: list[int | str] = []
+    for axis, length in enumerate(spec.shape):
+        dynamic = length is None or axis == batch or (loosened and axis == steps and spec.sequence)
+        shape.append(length if not dynamic else {batch: "batch", steps: time}.get(axis, f"{spec.name}.{axis}"))
     return tuple(shape)
 
 

@@ -43,7 +43,7 @@ def _run(context: Context, layer: LayerSpec, call: Inbound, prefix: str) -> Outp
         first = args if sequential else args[:1] or [kwargs.pop(key) for key in _FIRST_ARGUMENTS if key in kwargs][:1]
         inputs, args = list(_tensors(first)), [] if sequential else args[1:]
     if layer.model is not None:
-        mask = kwargs.get("mask")
+        mask = kwargs.get("mask", args[1] if len(args) > 1 else None)
         if isinstance(mask, Tensor) and len(inputs) == 1:
             inputs = [Tensor(inputs[0].value, Mask(lambda: mask.value))]
         return run_model(context, layer, inputs, f"{prefix}{layer.name}/")

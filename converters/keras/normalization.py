@@ -54,6 +54,36 @@ def rms_normalization(call: Call) -> str:
     return call.add("mul", unit, scale)
 
 
+@layer("GroupNormalization", honours="groups axis epsilon center scale", keeps_mask=True)
+def group_normalization(call: Call) -> str:
+    """gamma (x - mean) / sqrt(variance + epsilon) + beta, by the statistics of a sample's group of channels (Wu and He 2018)."""
+    x, rank = call.x, call.rank(call.x)
+    axis = _axes(call, x, "axis", -1)
+    if len(axis) != 1 or axis[0] == 0:
+        raise call.refuse(f"axis = {call.config.get('axis')!r}; supported is one axis behind the batch")
+    last = [at for at in range(rank) if at != axis[0]] + [axis[0]]
+    y = x if axis[0] == rank - 1 else call.add("transpose", x, suffix="/channels_last", perm=tuple(last))
+    channels = call.features(y)
+    groups = channels if call.config.get("groups") == -1 else call.integer("groups", 32)
+    if not groups or channels % groups:
+        raise call.bad(f"has {groups} groups for {channels} channels")
+    split = call.add("reshape", y, call.integers(*[0] * (rank - 1), groups, channels // groups), suffix="/groups")
+    y = call.add("reshape", _standardised(call, split), call.integers(*[0] * (rank - 1), channels), suffix="/channels")
+    for op, name, used in (("mul", "gamma", call.flag("scale", True)), ("add", "beta", call.flag("center", True))):
+        y = call.add(op, y, call.constant(call.take(name, channels), name), suffix=f"/{name}") if used else y
+    return y if axis[0] == rank - 1 else call.add("transpose", y, perm=tuple(int(at) for at in np.argsort(last)))
+
+
+def _standardised(call: Call, x: str) -> str:
+    """(x - mean) / sqrt(variance + epsilon) over all axes but the batch and the last but one."""
+    axes = tuple(at for at in range(1, call.rank(x)) if at != call.rank(x) - 2)
+    apart = call.add("sub", x, call.add("reduce_mean", x, suffix="/mean", axes=axes, keepdims=True), suffix="/centred")
+    square = call.add("square", apart, suffix="/square")
+    variance = call.add("reduce_mean", square, suffix="/variance", axes=axes, keepdims=True)
+    epsilon = call.constant(np.float32(call.number("epsilon", 1e-3)), "epsilon")
+    return call.add("mul", apart, call.add("rsqrt", call.add("add", variance, epsilon, suffix="/shifted"), suffix="/rsqrt"))
+
+
 @layer("UnitNormalization", honours="axis", keeps_mask=True)
 def unit_normalization(call: Call) -> str:
     """x / sqrt(max(sum(x^2), 1e-12)) over the axes."""

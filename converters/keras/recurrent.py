@@ -1,4 +1,4 @@
-"""Recurrent layers: LSTM, GRU and SimpleRNN, RNN over one or several cells, the cuDNN variants, and ConvLSTM1D."""
+"""Recurrent layers: LSTM, GRU and SimpleRNN, RNN over one or several cells, and the cuDNN variants."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from edgelstm_converters.keras import cells
-from edgelstm_converters.keras.activations import cell_activation
 from edgelstm_converters.keras.call import Call, Tensor
 from edgelstm_converters.keras.cells import Walk
 from edgelstm_converters.keras.registry import layer
@@ -22,9 +21,9 @@ _CELLS = {
     "SimpleRNNCell": cells.simple_rnn,
 }
 _STATES = {"LSTM": 2, "LSTMCell": 2, "CuDNNLSTM": 2}
-_SEQUENCE_KEYS = "return_sequences return_state go_backwards stateful zero_output_for_mask"
+SEQUENCE_KEYS = "return_sequences return_state go_backwards stateful zero_output_for_mask"
+_ARGUMENTS = "initial_state mask training constants"
 _CELL_KEYS = "units use_bias reset_after"
-MAX_TOEPLITZ = 1 << 24  # numbers in the matrices that a convolutional cell is written out to
 
 
 @layer(
@@ -33,14 +32,14 @@ MAX_TOEPLITZ = 1 << 24  # numbers in the matrices that a convolutional cell is w
     "SimpleRNN",
     "CuDNNLSTM",
     "CuDNNGRU",
-    honours=f"{_SEQUENCE_KEYS} {_CELL_KEYS}",
-    fixed={"time_major": (False, None)},
+    honours=f"{SEQUENCE_KEYS} {_CELL_KEYS} time_major",
+    arguments=_ARGUMENTS,
 )
 def recurrent(call: Call) -> list[Tensor]:
     return _outputs(call, [call])
 
 
-@layer("RNN", honours=f"{_SEQUENCE_KEYS} cell cells", fixed={"time_major": (False, None)})
+@layer("RNN", honours=f"{SEQUENCE_KEYS} cell cells num_constants time_major", arguments=_ARGUMENTS)
 def rnn(call: Call) -> list[Tensor]:
     return _outputs(call, _cells(call))
 
@@ -54,16 +53,21 @@ def lone_cell(call: Call) -> list[Tensor]:
 def direction(call: Call) -> tuple[str, list[str]]:
     """What a recurrent layer gives in the order of the input's time steps, and its final states.
 
-    The first is y (batch, time, units) with return_sequences, else the output of the last step run (batch, units).
+    The first is y, a sequence as the input, with return_sequences, else the output of the last step run (batch, units).
     """
     return _run(call, _cells(call) if call.spec.kind == "RNN" else [call])
+
+
+def time_axis(call: Call) -> int:
+    """The axis of the time steps in the input and output sequences: the second one, or the first with time_major."""
+    return 0 if call.flag("time_major") else 1
 
 
 def _outputs(call: Call, members: Sequence[Call]) -> list[Tensor]:
     y, states = _run(call, members)
     sequences = call.flag("return_sequences")
     if sequences and call.flag("go_backwards"):
-        y = call.add("flip", y, suffix="/reversed", axes=(1,))
+        y = call.add("flip", y, suffix="/reversed", axes=(time_axis(call),))
     listed = [Tensor(y, call.mask if sequences else None)]
     return [*listed, *map(Tensor, states)] if call.flag("return_state") else listed
 
@@ -89,8 +93,13 @@ def _run(call: Call, members: Sequence[Call]) -> tuple[str, list[str]]:
     """The cells of one layer, each over the whole sequence that the one before it gives."""
     initial = _initial_states(call, members)
     sequences, zero = call.flag("return_sequences"), call.flag("zero_output_for_mask") and call.mask is not None
-    mask = None if call.mask is None else call.mask.value
-    walk = Walk(call.flag("go_backwards"), mask, zero, final_states=call.flag("return_state") or not sequences)
+    walk = Walk(
+        "btf" if time_axis(call) else "tbf",
+        call.flag("go_backwards"),
+        _batch_major_mask(call),
+        zero,
+        final_states=call.flag("return_state") or not sequences,
+    )
     x, final = call.inputs[0].value, []
     for member, states in zip(members, initial, strict=True):
         last = member is members[-1]
@@ -105,17 +114,22 @@ def _run(call: Call, members: Sequence[Call]) -> tuple[str, list[str]]:
     return x, [state for states in final for state in states]
 
 
+def _batch_major_mask(call: Call) -> str | None:
+    """The mask as the ops take it, (batch, time); that of a time-major sequence is (time, batch)."""
+    if call.mask is None or time_axis(call):
+        return None if call.mask is None else call.mask.value
+    return call.add("transpose", call.mask.value, suffix="/mask", perm=(1, 0))
+
+
 def _last_step(call: Call, y: str, reverse: bool) -> str:
     index = call.constant(np.array(0 if reverse else -1, np.int64), "last")
-    return call.add("gather", y, index, suffix="/last", axis=1)
+    return call.add("gather", y, index, suffix="/last", axis=time_axis(call))
 
 
 def _initial_states(call: Call, members: Sequence[Call]) -> list[list[str]]:
     """Initial states given in the call, for each cell; empty lists where it starts at zero."""
-    if call.kwargs.get("constants"):
-        raise call.refuse("constants given to a recurrent layer are not supported")
-    given = call.kwargs.get("initial_state") or (call.args[0] if call.args else None) or call.inputs[1:]
-    states = [tensor.value for tensor in _flat(given)]
+    given = call.kwargs.get("initial_state") or call.inputs[1 : len(call.inputs) - _constants(call)]
+    states = [tensor.value for tensor in states_in(given)]
     counts = [_STATES.get(member.spec.kind, 1) for member in members]
     if states and len(states) != sum(counts):
         raise call.bad(f"is given {len(states)} initial states; it has {sum(counts)}")
@@ -123,81 +137,22 @@ def _initial_states(call: Call, members: Sequence[Call]) -> list[list[str]]:
     return [states[end - count : end] for end, count in zip(ends, counts, strict=True)]
 
 
-def _flat(value: Any) -> Iterator[Tensor]:
+def _constants(call: Call) -> int:
+    """How many of the inputs are constants for the cells.
+
+    The cells of Keras take none: a stack of them passes constants to custom cells only, and a single one refuses them.
+    """
+    count = call.integer("num_constants", 0)
+    if count > len(call.inputs) - 1:
+        raise call.bad(f"is called with {len(call.inputs) - 1} states and constants; its num_constants is {count}")
+    if (count or call.kwargs.get("constants")) and "StackedRNNCells" not in [spec.kind for spec in call.spec.children.values()]:
+        raise call.refuse("it is given constants, which only cells of a class of one's own take; the cells of Keras have none")
+    return count
+
+
+def states_in(value: Any) -> Iterator[Tensor]:
+    """The tensors of nested lists."""
     if isinstance(value, Tensor):
         yield value
     for item in value if isinstance(value, list) else ():
-        yield from _flat(item)
-
-
-@layer(
-    "ConvLSTM1D",
-    honours=f"{_SEQUENCE_KEYS} filters kernel_size strides padding dilation_rate use_bias",
-    fixed={"data_format": ("channels_last", None), "time_major": (False, None)},
-)
-def conv_lstm(call: Call) -> list[Tensor]:
-    """A convolutional LSTM over (batch, time, rows, channels): an LSTM whose matrices are the convolutions written out."""
-    x = call.inputs[0].value
-    rows, channels = call.dim(x, 2), call.features(x)
-    if rows is None:
-        raise call.refuse("the number of rows must be fixed in the file")
-    filters, size, stride, dilation = (
-        call.integer("filters"),
-        call.integer("kernel_size"),
-        call.integer("strides", 1),
-        call.integer("dilation_rate", 1),
-    )
-    kernel, recurrent_kernel = (
-        call.take("kernel", size, channels, 4 * filters),
-        call.take("recurrent", size, filters, 4 * filters),
-    )
-    bias = call.take("bias", 4 * filters) if call.flag("use_bias", True) else np.zeros(4 * filters, np.float32)
-    same = call.config.get("padding", "valid") == "same"
-    reach = (size - 1) * dilation + 1
-    out_rows = -(-rows // stride) if same else -(-(rows - reach + 1) // stride)
-    if out_rows < 1 or rows * channels * out_rows * filters * 4 > MAX_TOEPLITZ or (out_rows * filters) ** 2 * 4 > MAX_TOEPLITZ:
-        raise call.refuse(f"{rows} rows with {filters} filters are too many for a convolutional LSTM")
-    left = max((out_rows - 1) * stride + reach - rows, 0) // 2 if same else 0
-    W = _written_out(kernel, rows, out_rows, stride, dilation, left)
-    R = _written_out(recurrent_kernel, out_rows, out_rows, 1, 1, (size - 1) // 2)
-    return _conv_outputs(call, x, W, R, np.tile(bias.reshape(4, 1, filters), (1, out_rows, 1)).reshape(-1), (out_rows, filters))
-
-
-def _conv_outputs(call: Call, x: str, W: np.ndarray, R: np.ndarray, b: np.ndarray, cell_shape: tuple[int, int]) -> list[Tensor]:
-    activation = cell_activation(call, "activation", "tanh")
-    if call.args or call.kwargs.get("initial_state") or len(call.inputs) > 1 or call.mask is not None:
-        raise call.refuse("initial states and masks of a convolutional LSTM are not supported")
-    flat = call.add("reshape", x, call.integers(0, 0, W.shape[0]), suffix="/flat")
-    y, h, c = call.builder.add_many(
-        "lstm",
-        flat,
-        call.constant(W, "kernel"),
-        call.constant(R, "recurrent_kernel"),
-        call.constant(b, "bias"),
-        name=call.path,
-        used=3,
-        reverse=call.flag("go_backwards"),
-        activation=activation,
-        cell_activation=activation,
-        recurrent_activation=cell_activation(call, "recurrent_activation", "hard_sigmoid"),
-    )
-    sequences = call.flag("return_sequences")
-    if sequences and call.flag("go_backwards"):
-        y = call.add("flip", y, suffix="/reversed", axes=(1,))
-    shape = (0, 0, *cell_shape) if sequences else (0, *cell_shape)
-    result = [Tensor(call.add("reshape", y if sequences else h, call.integers(*shape), suffix="/rows"))]
-    if call.flag("return_state"):
-        result += [Tensor(call.add("reshape", state, call.integers(0, *cell_shape), suffix="/state")) for state in (h, c)]
-    return result
-
-
-def _written_out(kernel: np.ndarray, rows: int, out_rows: int, stride: int, dilation: int, left: int) -> np.ndarray:
-    """A convolution over rows as one matrix (rows * channels, 4 * out_rows * filters), the gates kept side by side."""
-    size, channels, gates = kernel.shape
-    matrix = np.zeros((rows, channels, 4, out_rows, gates // 4), np.float32)
-    for out_row in range(out_rows):
-        for tap in range(size):
-            row = out_row * stride + tap * dilation - left
-            if 0 <= row < rows:
-                matrix[row, :, :, out_row, :] += kernel[tap].reshape(channels, 4, gates // 4)
-    return matrix.reshape(rows * channels, -1)
+        yield from states_in(item)

@@ -13,6 +13,7 @@ class Entry:
 
     `honours` are the configuration keys it acts on, `fixed` those of which it supports only some values, `keeps_mask`
     says whether the mask of the first input holds for the output, `custom` that the handler answers for every key itself.
+    `arguments` are what a call may give behind the first argument, in the order of Keras 3.
     """
 
     handler: Handler
@@ -20,18 +21,23 @@ class Entry:
     fixed: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     keeps_mask: bool = False
     custom: bool = False
+    arguments: tuple[str, ...] = ("training", "mask")
 
 
 _ENTRIES: dict[str, Entry] = {}
 
 
 def layer(
-    *kinds: str, honours: str = "", fixed: Mapping[str, Sequence[Any]] | None = None, keeps_mask: bool = False
+    *kinds: str,
+    honours: str = "",
+    fixed: Mapping[str, Sequence[Any]] | None = None,
+    keeps_mask: bool = False,
+    arguments: str = "training mask",
 ) -> Callable[[Handler], Handler]:
-    """Declare the handler of some layer classes; `honours` is a list of configuration keys, separated by blanks."""
+    """Declare the handler of some layer classes; `honours` and `arguments` are lists of names, separated by blanks."""
 
     def declare(handler: Handler) -> Handler:
-        entry = Entry(handler, frozenset(honours.split()), fixed or {}, keeps_mask)
+        entry = Entry(handler, frozenset(honours.split()), fixed or {}, keeps_mask, arguments=tuple(arguments.split()))
         _ENTRIES.update(dict.fromkeys(kinds, entry))
         return handler
 

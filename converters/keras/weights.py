@@ -115,7 +115,7 @@ _VARIABLES: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "GroupNormalization": _scaled,
     "Normalization": lambda config: [] if config.get("mean") is not None else ["mean", "variance", "count"],
     "PReLU": lambda config: ["alpha"],
-    "Attention": lambda config: ["scale"] * bool(config.get("use_scale")),
+    "Attention": lambda config: ["scale"] * bool(config.get("use_scale")) + ["weight"] * (config.get("score_mode") == "concat"),
     "AdditiveAttention": lambda config: ["scale"] * bool(config.get("use_scale", True)),
     "MultiHeadAttention": lambda config: [name for part in _ATTENTION for name in (part, *_bias(config))],
 }

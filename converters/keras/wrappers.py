@@ -2,24 +2,30 @@
 
 import numpy as np
 from edgelstm_converters.keras.call import Call, Tensor, run_layer
+from edgelstm_converters.keras.conv_lstm import conv_direction
 from edgelstm_converters.keras.network import run_model
-from edgelstm_converters.keras.recurrent import direction
+from edgelstm_converters.keras.recurrent import direction, time_axis
 from edgelstm_converters.keras.registry import layer
 
 _POSITION_WISE = ("Dense", "Activation", "Dropout", "LeakyReLU", "ReLU", "ELU", "Embedding")
-_RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "CuDNNLSTM", "CuDNNGRU")
+_RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "CuDNNLSTM", "CuDNNGRU", "ConvLSTM1D")
 
 
-@layer("Bidirectional", honours="layer backward_layer", fixed={"merge_mode": ("concat", "sum", "mul", "ave", None)})
+@layer(
+    "Bidirectional",
+    honours="layer backward_layer",
+    fixed={"merge_mode": ("concat", "sum", "mul", "ave", None)},
+    arguments="initial_state mask training",
+)
 def bidirectional(call: Call) -> list[Tensor]:
     """A layer over the sequence and one over its reverse; the second's output is put back in order, then merged."""
     forward, backward = _directions(call)
     sequences = forward.flag("return_sequences")
-    (y, states), (y_back, states_back) = direction(forward), direction(backward)
+    (y, states), (y_back, states_back) = map(_direction, (forward, backward))
     if sequences and forward.flag("go_backwards"):
-        y = forward.add("flip", y, suffix="/reversed", axes=(1,))
+        y = forward.add("flip", y, suffix="/reversed", axes=(time_axis(forward),))
     if sequences and not backward.flag("go_backwards"):
-        y_back = backward.add("flip", y_back, suffix="/reversed", axes=(1,))
+        y_back = backward.add("flip", y_back, suffix="/reversed", axes=(time_axis(forward),))
     mask = call.mask if sequences else None
     merged = _merged(call, y, y_back)
     listed = [Tensor(value, mask) for value in merged]
@@ -28,7 +34,7 @@ def bidirectional(call: Call) -> list[Tensor]:
 
 def _directions(call: Call) -> tuple[Call, Call]:
     """The calls of the forward and the backward layer; each gets half of the initial states."""
-    given = call.kwargs.get("initial_state") or (call.args[0] if call.args else None) or call.inputs[1:]
+    given = call.kwargs.get("initial_state") or call.inputs[1:]
     states = [state for state in given if isinstance(state, Tensor)] if isinstance(given, list) else []
     half = len(states) // 2
     calls = []
@@ -43,6 +49,10 @@ def _directions(call: Call) -> tuple[Call, Call]:
             member.config = member.config | {"zero_output_for_mask": member.flag("return_sequences")}
         calls.append(member)
     return calls[0], calls[1]
+
+
+def _direction(call: Call) -> tuple[str, list[str]]:
+    return conv_direction(call) if call.spec.kind == "ConvLSTM1D" else direction(call)
 
 
 def _explicit(call: Call) -> Tensor | None:

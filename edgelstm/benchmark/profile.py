@@ -44,8 +44,8 @@ class Bound:
 def bound_step(graph: Graph, inputs: Mapping[str, np.ndarray], batch: int) -> Bound:
     """The program of one streaming step, with its states."""
     programs = Programs(graph)
-    layout = programs.stream_layout(batch)
-    return _bound(programs.for_stream(step_shapes(graph, batch, 1), layout), graph, inputs, layout.nbytes)
+    memory = programs.stream_memory(batch)
+    return _bound(programs.for_stream(step_shapes(graph, batch, 1), memory), graph, inputs, memory.layout.nbytes)
 
 
 def bound_run(graph: Graph, inputs: Mapping[str, np.ndarray], batch: int, steps: int) -> Bound:

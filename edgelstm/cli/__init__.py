@@ -15,7 +15,7 @@ from importlib import import_module
 from edgelstm.errors import EdgeLSTMError
 from edgelstm.version import __version__
 
-COMMANDS = ("convert", "info", "run", "verify", "bench", "warm", "doctor")
+COMMANDS = ("convert", "info", "run", "verify", "bench", "build", "warm", "doctor")
 COLLECT_AFTER = 100_000  # objects: importing modules makes many that all stay, and looking through them again and again is slow
 INTERRUPTED, PIPE_CLOSED = 130, 141  # what a shell reports for SIGINT and SIGPIPE
 

@@ -6,10 +6,16 @@ All that is not supported is listed at once, with exit code 3; nothing is writte
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from edgelstm.cli import verify
+from edgelstm.cli import precision, verify
 from edgelstm.cli.text import count_bytes, print_json, say
+from edgelstm.cli.verify import error_limit
+from edgelstm.errors import PrecisionError, ShapeError
+
+if TYPE_CHECKING:
+    from edgelstm.conversion import Conversion
+    from edgelstm.precision.report import PrecisionReport
 
 SUMMARY = "convert a trained model to an .elstm file"
 
@@ -22,34 +28,79 @@ def configure(parser: argparse.ArgumentParser) -> None:
                         help="a constant for an input, or a length for a dynamic axis, of an ONNX model, e.g. sr=16000; may be repeated")
     parser.add_argument("--state", metavar="IN=OUT", type=_pair, action="append", default=[],
                         help="an input and the output that feeds it at the next step, e.g. h0=hn; may be repeated")
-    parser.add_argument("--precision", default="float32", help="precision of the weights; only float32 so far")
+    parser.add_argument("--precision", metavar="[LAYER=]NAME", action="append", default=[],
+                        help="float32 (default), bfloat16, int8, int8-static or int4, for all layers or for one and its inner "
+                             "layers (may be repeated); auto: the fastest on this machine for each layer; integer: no floating point")
+    parser.add_argument("--calibration", metavar="FILE", type=Path,
+                        help="inputs from use, .npy or .npz: for int8-static and integer, better rounding in int4, --max-error and auto")
+    parser.add_argument("--max-error", metavar="X", type=error_limit,
+                        help="the largest absolute error that a reduced precision may make at an output; above it nothing is written")
+    parser.add_argument("--activation-range", metavar="KIND", default="mse", choices=("mse", "percentile", "max"),
+                        help="how int8-static finds the ranges of activations: mse (default), percentile or max")
+    parser.add_argument("--plot", metavar="OUT.png", type=Path, help="draw the errors that a reduced precision makes")
     parser.add_argument("--no-probe", action="store_true", help="do not store inputs and outputs for `edgelstm verify`")
     parser.add_argument("--against", metavar="FILE", type=Path,
                         help="compare the result with this file, e.g. the Keras model that an ONNX file was exported from; "
-                             "exit code 1 when they differ")
+                             "exit code 1 when they differ; OUT is written all the same")
     parser.add_argument("--json", action="store_true", help="describe the result as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    import edgelstm
+    from edgelstm.conversion import Request, converted
 
-    graph = edgelstm.convert(
-        arguments.source, arguments.output, weights=arguments.weights, precision=arguments.precision,
+    request = Request(_precision(arguments.precision), arguments.calibration, arguments.max_error, arguments.activation_range)
+    if arguments.plot is not None and not request.reduces:
+        raise PrecisionError("--plot draws the errors of a reduced precision; give --precision too")
+    conversion = converted(
+        arguments.source, arguments.output, request, weights=arguments.weights,
         fix=dict(arguments.fix) or None, state=dict(arguments.state) or None, probe=not arguments.no_probe)
+    graph = conversion.graph
     nbytes = arguments.output.stat().st_size
     for note in graph.notes:
         say(f"note: {note}")
     for source, result in graph.states:
         say(f"state: output {result!r} feeds input {source!r}")
     say(f"wrote {arguments.output}: {len(graph.nodes)} nodes, {graph.parameters:,} parameters, {count_bytes(nbytes)}")
+    errors = _errors(conversion, arguments.plot) if request.reduces else None
     report = None if arguments.against is None else verify.against(graph, arguments.against)
     if report is not None:
         say(f"against {arguments.against}:\n{verify.rows(report)}")
     if arguments.json:
         print_json({"file": str(arguments.output), "bytes": nbytes, "nodes": len(graph.nodes), "parameters": graph.parameters,
                     "states": graph.states, "notes": graph.notes, "probes": len(graph.probes),
-                    "provenance": dict(graph.provenance), "against": None if report is None else verify.as_json(report)})
+                    "provenance": dict(graph.provenance), "against": None if report is None else verify.as_json(report),
+                    "tried": None if conversion.tried is None else conversion.tried.as_dict(),
+                    "errors": None if errors is None else errors.as_dict()})
     return 0 if report is None or report.ok else 1
+
+
+def _precision(given: list[str]) -> str | dict[str, str]:
+    """One name for all layers, or a name for each layer, `*` for those not named. Raises PrecisionError."""
+    if not given:
+        return "float32"
+    pairs = [argument.rpartition("=") for argument in given]
+    chosen = {layer if equals else "*": name for layer, equals, name in pairs}
+    if len(chosen) < len(pairs):
+        raise PrecisionError(f"--precision is given twice for the same layer: {', '.join(given)}")
+    return chosen["*"] if list(chosen) == ["*"] else chosen
+
+
+def _errors(conversion: "Conversion", plot: Path | None) -> "PrecisionReport | None":
+    """The errors of every layer against float32, told and drawn; None where no inputs fit the model."""
+    from edgelstm.precision.measure import default_data
+    from edgelstm.precision.report import compare
+
+    if conversion.tried is not None:
+        precision.tell_choice(conversion.tried)
+    try:
+        report = compare(conversion.exact, conversion.graph, conversion.data or default_data(conversion.exact))
+    except ShapeError as error:
+        say(f"errors: cannot tell: {error}")
+        return None
+    say(precision.errors(report))
+    if plot is not None:
+        precision.plot(report, plot)
+    return report
 
 
 def _pair(argument: str) -> tuple[str, str]:

@@ -3,12 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from edgelstm import ops
 from edgelstm.errors import EdgeLSTMError
 from edgelstm.facts import infer
-from edgelstm.graph import Graph, Node, Port
+from edgelstm.graph import Graph, Node, Port, node_parameters
 from edgelstm.model import Model
 from edgelstm.ops.op import Fact
 from edgelstm.stand_ins import first_fitting, shapes_at, trial_lengths
@@ -69,17 +67,19 @@ def _layers(graph: Graph, names: Mapping[str, str]) -> list[dict[str, Any]]:
     shown = {length: names[symbol] for symbol, length in lengths.items()}
     lines = []
     for node in graph.nodes:
-        sizes = [graph.constants[name].size for name in node.inputs if _is_parameter(graph, name)]
+        sizes = [count for name, count in node_parameters(node, graph.constants).items() if graph.constants[name].ndim]
         state = _state(node, facts, shown)
         if sizes or state:
             out = next((facts[name] for name in node.outputs if name in facts), None)
             shape = None if out is None else _dims(out.shape, shown)
-            lines.append({"name": node.name, "op": node.op, "shape": shape, "parameters": sum(sizes), "state": state})
+            lines.append({"name": node.name, "op": node.op, "shape": shape, "parameters": sum(sizes), "state": state,
+                          "precision": node.attrs.get("precision"), "bytes": _stored_bytes(node, graph)})
     return lines
 
 
-def _is_parameter(graph: Graph, name: str | None) -> bool:
-    return name in graph.constants and graph.constants[name].dtype == np.float32 and graph.constants[name].ndim > 0
+def _stored_bytes(node: Node, graph: Graph) -> int:
+    """Bytes of the constants that a node reads, as the file holds them."""
+    return sum(graph.constants[name].nbytes for name in {*node.inputs} if name in graph.constants)
 
 
 def _state(node: Node, facts: Mapping[str, Fact], shown: Mapping[int, str]) -> list[str]:

@@ -37,8 +37,9 @@ def _axes(port: dict[str, Any]) -> str:
 
 def _layers(found: dict[str, Any]) -> str:
     rows = [(layer["name"], layer["op"], "?" if layer["shape"] is None else _shape(layer["shape"]),
-             f"{layer['parameters']:,}", ", ".join(layer["state"])) for layer in found["layers"]]
-    return table(("layer", "op", "output", "parameters", "state"), rows)
+             layer["precision"] or "", f"{layer['parameters']:,}", f"{layer['bytes']:,}", ", ".join(layer["state"]))
+            for layer in found["layers"]]
+    return table(("layer", "op", "output", "precision", "parameters", "bytes", "state"), rows)
 
 
 def _shape(shape: list[int | str]) -> str:

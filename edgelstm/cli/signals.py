@@ -13,6 +13,8 @@ from edgelstm.errors import FormatError, ShapeError
 INPUT_ENDINGS = (".npy", ".npz", ".csv", ".wav")
 BAD_ARRAY = (ValueError, EOFError, MemoryError, OverflowError, SyntaxError, tokenize.TokenError)  # what a header can cause
 OUTPUT_ENDINGS = (".npy", ".npz", ".csv")
+_LARGEST = np.finfo(np.float32).max
+_ENDLESS = 0x7FFFFFFF - 0xFFFF  # bytes of sound that a header tells where the writer did not know its end
 
 
 def read_arrays(path: Path) -> dict[str | None, np.ndarray]:
@@ -44,11 +46,16 @@ def _read_csv(path: Path) -> dict[str | None, np.ndarray]:
     """A row per time step, a column per feature; one column gives a 1-D signal. A first row without numbers is a header."""
     try:
         lines = [line for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
-        rows = np.loadtxt(lines[_header_rows(lines):], np.float64, delimiter=",", comments=None, ndmin=2) if lines else None
+        lines = lines[_header_rows(lines):]
+        rows = np.loadtxt(lines, np.float64, delimiter=",", comments=None, ndmin=2) if lines else None
     except ValueError as error:
         raise FormatError(f"{path}: not a table of numbers separated by commas: {error}") from None
     if rows is None or not rows.size:
         raise FormatError(f"{path}: holds no numbers")
+    for row, column in np.argwhere(np.abs(rows) > _LARGEST):
+        cell = lines[row].split(",")[column].strip()
+        if "inf" not in cell.lower():
+            raise FormatError(f"{path}: {cell} in column {column + 1} is larger than a float32 can be; write inf if that is meant")
     return {None: rows[:, 0] if rows.shape[1] == 1 else rows}
 
 
@@ -70,11 +77,14 @@ def _read_wav(path: Path) -> dict[str | None, np.ndarray]:
     try:
         with wave.open(str(path), "rb") as file:
             width, channels = file.getsampwidth(), file.getnchannels()
+            told = file.getnframes() * width * channels
             data = file.readframes(file.getnframes())
     except (wave.Error, EOFError) as error:
         raise FormatError(f"{path}: not a WAV file of PCM samples: {error}") from None
     if width not in (1, 2, 3, 4):
         raise FormatError(f"{path}: has samples of {8 * width} bits; supported are 8, 16, 24 and 32")
+    if len(data) < told < _ENDLESS:
+        raise FormatError(f"{path}: is cut short; its header tells {told:,} bytes of sound and it holds {len(data):,}")
     usable = len(data) - len(data) % (width * channels)
     samples = _samples(np.frombuffer(data, np.uint8, usable).reshape(-1, width))
     return {None: samples if channels == 1 else samples.reshape(-1, channels)}

@@ -16,7 +16,7 @@ import numpy as np
 from edgelstm.errors import FormatError
 from edgelstm.format.strict_json import dump, fields, listed, natural, parse, text
 
-VERSION = (1, 0)
+VERSION = (1, 1)
 MAX_HEADER = 100_000_000  # the limit of the safetensors readers
 ALIGNMENT = 64
 METADATA, CHECKSUM, VERSION_KEY, GRAPH = "__metadata__", "elstm.sha256", "elstm.version", "elstm.graph"
@@ -24,7 +24,7 @@ MAGIC = b'{"__metadata__":{"elstm.sha256":"'
 
 _DIGITS = slice(8 + len(MAGIC), 8 + len(MAGIC) + 64)
 _ZEROS = b"0" * 64
-_DTYPES = {"F32": "<f4", "I64": "<i8", "I32": "<i4", "U8": "|u1", "BOOL": "|b1"}
+_DTYPES = {"F32": "<f4", "I64": "<i8", "I32": "<i4", "U8": "|u1", "BOOL": "|b1", "BF16": "<u2", "I8": "|i1", "I16": "<i2"}
 _CODES = {str(np.dtype(dtype).newbyteorder("=")): code for code, dtype in _DTYPES.items()}
 _ENTRY = fields(dtype=text, shape=listed(natural), data_offsets=listed(natural))
 

@@ -64,7 +64,7 @@ def _graph(found: dict[str, Any], tensors: dict[str, np.ndarray]) -> Graph:
     for name in tensors:
         if not name.startswith(_CONSTANT):
             raise FormatError(f"tensor {name!r} belongs to nothing in the graph")
-    constants = {name[len(_CONSTANT):]: array for name, array in tensors.items()}
+    constants = {name[len(_CONSTANT):]: _constant(name, array) for name, array in tensors.items()}
     ports = {side: tuple(Port(**port) for port in found[side]) for side in ("inputs", "outputs")}
     graph = Graph(**ports, nodes=tuple(_node(node) for node in found["nodes"]), constants=constants,
                   states=found["states"], stateful=found["stateful"], provenance=found["provenance"],
@@ -74,13 +74,22 @@ def _graph(found: dict[str, Any], tensors: dict[str, np.ndarray]) -> Graph:
     return graph
 
 
+def _constant(name: str, array: np.ndarray) -> np.ndarray:
+    """A constant, checked: kernels multiply int8 weights with their sign turned, which -128 cannot be."""
+    if array.dtype == np.int8 and np.min(array, initial=0) == -128:
+        raise FormatError(f"tensor {name!r} holds -128; int8 weights lie in -127 .. 127")
+    return array
+
+
 def _port_json(port: Port) -> dict[str, Any]:
     return {"name": port.name, "dtype": port.dtype, "shape": list(port.shape), "value": port.value,
             "batch": port.batch, "time": port.time}
 
 
 def _node_json(node: Node) -> dict[str, Any]:
-    attrs = {name: _attr_json(value) for name, value in node.attrs.items()}
+    declared = ops.get(node.op).attrs
+    attrs = {name: _attr_json(value) for name, value in node.attrs.items()
+             if not declared[name].since or value != declared[name].default}
     return {"name": node.name, "op": node.op, "version": ops.get(node.op).version, "inputs": list(node.inputs),
             "outputs": list(node.outputs), "attrs": attrs}
 

@@ -41,8 +41,8 @@ def _find(name: str) -> None:
 
 
 def _homes(name: str) -> Iterator[str]:
-    words = name.rstrip("0123456789").split("_")
-    return ("_".join(words[:count]) for count in range(len(words), 0, -1))
+    words = name.split("_")
+    return ("_".join(words[:count]).rstrip("0123456789") for count in range(len(words), 0, -1))
 
 
 def _import(module: str) -> None:

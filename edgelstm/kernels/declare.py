@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-KINDS = ("f32*", "i32*", "i64*", "u8*", "int", "f32")
+KINDS = ("f32*", "i8*", "i16*", "i32*", "i64*", "u8*", "u16*", "int", "f32")
 
 Factory = Callable[[Any], Callable[..., None]]
 

@@ -82,6 +82,62 @@ def gather1(v: Any) -> Any:
     return gather
 
 
+@kernel("gather_bfloat16", "x:u16* indices:i64* y:f32* count:int width:int")
+def gather_bfloat16(v: Any) -> Any:
+    """y[i, :] = x[indices[i], :] for rows of `width` bfloat16."""
+    load_bfloat16, load_bfloat16_part, store, store_part, lanes = (
+        v.load_bfloat16, v.load_bfloat16_part, v.store, v.store_part, v.lanes)
+
+    def gather(x, indices, y, count, width):
+        whole = width - width % lanes
+        for i in range(count):
+            source, target = indices[i] * width, i * width
+            for k in range(0, whole, lanes):
+                store(y, target + k, load_bfloat16(x, source + k))
+            rest = width - whole
+            store_part(y, target + whole, rest, load_bfloat16_part(x, source + whole, rest))
+
+    return gather
+
+
+@kernel("gather_int8", "x:i8* scale:f32* indices:i64* y:f32* count:int width:int")
+def gather_int8(v: Any) -> Any:
+    """y[i, :] = x[indices[i], :] * scale[indices[i]] for rows of `width` bytes."""
+    load_s8, load_s8_part, store, store_part, lanes = v.load_s8, v.load_s8_part, v.store, v.store_part, v.lanes
+
+    def gather(x, scale, indices, y, count, width):
+        whole = width - width % lanes
+        for i in range(count):
+            source, target, factor = indices[i] * width, i * width, scale[indices[i]]
+            for k in range(0, whole, lanes):
+                store(y, target + k, load_s8(x, source + k) * factor)
+            rest = width - whole
+            store_part(y, target + whole, rest, load_s8_part(x, source + whole, rest) * factor)
+
+    return gather
+
+
+@kernel("gather_int4", "x:u8* scale:u16* indices:i64* y:f32* count:int width:int")
+def gather_int4(v: Any) -> Any:
+    """y[i, :] = row indices[i], kept in groups of 32 numbers: 16 bytes, low halves first, and a bfloat16 scale each."""
+    load_u8, load_bfloat16_part, total = v.load_u8, v.load_bfloat16_part, v.sum
+    floor, fma, store_part, lanes = v.floor, v.fma, v.store_part, v.lanes
+
+    def gather(x, scale, indices, y, count, width):
+        groups = (width + 31) // 32
+        for i in range(count):
+            for g in range(indices[i] * groups, (indices[i] + 1) * groups):
+                first = (g - indices[i] * groups) * 32
+                factor = total(load_bfloat16_part(scale, g, 1))
+                for r in range(0, 16, lanes):
+                    both, column = load_u8(x, 16 * g + r), first + r
+                    high = floor(both * 0.0625)
+                    store_part(y, i * width + column, width - column, (fma(high, -16.0, both) - 8.0) * factor)
+                    store_part(y, i * width + column + 16, width - column - 16, (high - 8.0) * factor)
+
+    return gather
+
+
 @kernel("one_hot", "indices:i64* y:f32* outer:int depth:int inner:int on:f32")
 def one_hot(v: Any) -> Any:
     """y[o, indices[o, i], i] = on, where that index is one of 0 .. depth-1; y (outer, depth, inner)."""

@@ -3,21 +3,21 @@
 After (gru): n = tanh(p_n + r (R_n h + rb_n)). Before (gru_before): n = tanh(p_n + R_n (r h) + rb_n).
 
 p: projected inputs with bias, row (t, b) at t * p_t + b * p_b as [block][3 * lanes]; rb: [block][3 * lanes], null for
-zeros. gru: panels r [block][units][3 * lanes]; work 2 * batch * padded floats. gru_before: panels r_zr [block][units]
-[2 * lanes] and r_n [block][units][lanes]; work 4 * batch * padded. All else is as in the LSTM.
+zeros. gru: panels r of three gates; work 2 * batch * padded floats. gru_before: panels r_zr of two gates and r_n of one; work
+4 * batch * padded; both and what the format needs. All else is as in the LSTM.
 """
 
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from edgelstm.kernels import activate, formulas, products, recurrent, single
+from edgelstm.kernels import activate, formulas, recurrent, single
 from edgelstm.kernels.activate import Activation
-from edgelstm.kernels.declare import kernel
+from edgelstm.kernels.formats import Format, each_format
 from edgelstm.kernels.recurrent import Sequence
 
 _STATES = f"rb:f32* h0:f32* y:f32* hn:f32* work:f32* {recurrent.COMMON}"
-_AFTER = f"p:f32* r:f32* {_STATES}"
-_BEFORE = f"p:f32* r_zr:f32* r_n:f32* {_STATES}"
+_AFTER = f"p:f32* r:panels* {_STATES}"
+_BEFORE = f"p:f32* r_zr:panels* r_n:panels* {_STATES}"
 _CHOICES = f"clip:f32 {activate.parameters('f', 'g')}"
 
 
@@ -37,13 +37,13 @@ class Weights(NamedTuple):
     bias: Any
 
 
-@kernel("gru", _AFTER)
-def gru(v: Any) -> Any:
+@each_format("gru", _AFTER)
+def gru(v: Any, form: Format) -> Any:
     """The reset gate after the product, sigmoid and tanh."""
-    walk = _after(v, _standard_rules(v))
+    walk = _after(v, form, _standard_rules(v))
 
-    def gru(p, r, rb, h0, y, hn, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold):
-        q = Sequence(p, y, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold)
+    def gru(p, r, rb, h0, y, hn, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold, h_scale):
+        q = Sequence(p, y, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold, h_scale)
         walk(q, h0, hn, Weights(r, r, rb), 0)
 
     return gru
@@ -58,67 +58,67 @@ class Panels(NamedTuple):
     rb: Any
 
 
-@kernel("gru_step", "x:f32* w:f32* bias:f32* r:f32* rb:f32* h:f32* y:f32* n_in:int units:int")
-def gru_step(v: Any) -> Any:
+@each_format("gru_step", f"x:f32* w:panels* bias:f32* r:panels* rb:f32* h:f32* y:f32* n_in:int units:int {single.SCRATCH}")
+def gru_step(v: Any, form: Format) -> Any:
     """One step of one row, the reset gate after the product, standard activations; see `single`."""
-    start, product, f, fma, load_part = single.start(v, 3), products.make(v, 3, 1), formulas.make(v), v.fma, v.load_part
-    sigmoid, tanh = f.sigmoid, f.tanh
+    start, product, panel, f = single.start(v, 3), form.product(v, 3, 1), form.panel(v, 3), formulas.make(v)
+    sigmoid, tanh, fma, load_part = f.sigmoid, f.tanh, v.fma, v.load_part
 
     @v.inline
-    def block(q, weights, unit, left):
-        p = product(start(weights.bias, unit), q.x, 0, 0, weights.w, 3 * unit * q.n_in, q.n_in)
-        sums = product(start(weights.rb, unit), q.h, 0, 0, weights.r, 3 * unit * q.units, q.units)
+    def block(q, rows, weights, unit, left):
+        p = product(start(weights.bias, unit), rows.x, rows.i, 0, weights.w, panel(unit, q.n_in), q.n_in)
+        sums = product(start(weights.rb, unit), rows.h, rows.k, 0, weights.r, panel(unit, q.units), q.units)
         z, r = sigmoid(p[0] + sums[0]), sigmoid(p[1] + sums[1])
         n = tanh(fma(r, sums[2], p[2]))
         return fma(z, load_part(q.h, unit, left) - n, n)
 
-    step = single.walk(v, block)
+    step = single.walk(v, form, block)
 
-    def gru_step(x, w, bias, r, rb, h, y, n_in, units):
-        step(single.Frame(x, h, h, y, n_in, units), Panels(w, bias, r, rb))
+    def gru_step(x, w, bias, r, rb, h, y, n_in, units, work, x_scale, h_scale):
+        step(single.Frame(x, h, h, y, n_in, units, work, x_scale, h_scale), Panels(w, bias, r, rb))
 
     return gru_step
 
 
-@kernel("gru_general", f"{_AFTER} {_CHOICES}")
-def gru_general(v: Any) -> Any:
+@each_format("gru_general", f"{_AFTER} {_CHOICES}")
+def gru_general(v: Any, form: Format) -> Any:
     """The reset gate after the product, activations by code: f for z and r, g for n."""
-    walk = _after(v, _general_rules(v))
+    walk = _after(v, form, _general_rules(v))
 
     def gru_general(
-        p, r, rb, h0, y, hn, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold,
+        p, r, rb, h0, y, hn, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold, h_scale,
         clip, f_code, f_alpha, f_beta, g_code, g_alpha, g_beta,
     ):  # fmt: skip
         options = Options(clip, Activation(f_code, f_alpha, f_beta), Activation(g_code, g_alpha, g_beta))
-        q = Sequence(p, y, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold)
+        q = Sequence(p, y, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold, h_scale)
         walk(q, h0, hn, Weights(r, r, rb), options)
 
     return gru_general
 
 
-@kernel("gru_before", _BEFORE)
-def gru_before(v: Any) -> Any:
+@each_format("gru_before", _BEFORE)
+def gru_before(v: Any, form: Format) -> Any:
     """The reset gate before the product, sigmoid and tanh."""
-    walk = _before(v, _standard_rules(v))
+    walk = _before(v, form, _standard_rules(v))
 
-    def gru_before(p, r_zr, r_n, rb, h0, y, hn, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold):
-        q = Sequence(p, y, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold)
+    def gru_before(p, r_zr, r_n, rb, h0, y, hn, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold, h_scale):
+        q = Sequence(p, y, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold, h_scale)
         walk(q, h0, hn, Weights(r_zr, r_n, rb), 0)
 
     return gru_before
 
 
-@kernel("gru_before_general", f"{_BEFORE} {_CHOICES}")
-def gru_before_general(v: Any) -> Any:
+@each_format("gru_before_general", f"{_BEFORE} {_CHOICES}")
+def gru_before_general(v: Any, form: Format) -> Any:
     """The reset gate before the product, activations by code: f for z and r, g for n."""
-    walk = _before(v, _general_rules(v))
+    walk = _before(v, form, _general_rules(v))
 
     def gru_before_general(
-        p, r_zr, r_n, rb, h0, y, hn, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold,
+        p, r_zr, r_n, rb, h0, y, hn, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold, h_scale,
         clip, f_code, f_alpha, f_beta, g_code, g_alpha, g_beta,
     ):  # fmt: skip
         options = Options(clip, Activation(f_code, f_alpha, f_beta), Activation(g_code, g_alpha, g_beta))
-        q = Sequence(p, y, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold)
+        q = Sequence(p, y, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold, h_scale)
         walk(q, h0, hn, Weights(r_zr, r_n, rb), options)
 
     return gru_before_general
@@ -139,7 +139,7 @@ def _general_rules(v: Any) -> SimpleNamespace:
     )
 
 
-def _after(v: Any, rules: SimpleNamespace) -> Any:
+def _after(v: Any, form: Format, rules: SimpleNamespace) -> Any:
     gate, candidate, commit = rules.gate, rules.candidate, recurrent.commit(v)
     fma, load, lanes = v.fma, v.load, v.lanes
 
@@ -150,7 +150,7 @@ def _after(v: Any, rules: SimpleNamespace) -> Any:
         n = candidate(fma(r, sums[2], load(q.p, place.p + 2 * lanes)), options)
         commit(q, step, place, fma(z, load(q.work, step.now + place.state) - n, n))
 
-    sweep = recurrent.sweep(v, 3, cell, biased=True)
+    sweep = recurrent.sweep(v, form, 3, cell, states=2, biased=True)
 
     @v.inline
     def advance(q, step, weights, options):
@@ -159,9 +159,9 @@ def _after(v: Any, rules: SimpleNamespace) -> Any:
     return recurrent.walk(v, advance)
 
 
-def _before(v: Any, rules: SimpleNamespace) -> Any:
-    sweep_gates = recurrent.sweep(v, 2, _reset_first(v, rules), projected=3)
-    sweep_cell = recurrent.sweep(v, 1, _reset_cell(v, rules), projected=3)
+def _before(v: Any, form: Format, rules: SimpleNamespace) -> Any:
+    sweep_gates = recurrent.sweep(v, form, 2, _reset_first(v, rules), states=4, projected=3)
+    sweep_cell = recurrent.sweep(v, form, 1, _reset_cell(v, rules), states=4, projected=3)
     state_at = recurrent.state_at(v)
 
     @v.inline

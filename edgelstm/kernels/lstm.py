@@ -1,21 +1,20 @@
 """The LSTM over a sequence: c' = f c + i g, h' = o act(c'), gates in the order i f g o.
 
-p: projected inputs with bias, row (t, b) at t * p_t + b * p_b as [block][4 * lanes]; r: panels [block][units][4 *
-lanes]. h0, c0, hn, cn: (batch, units), null for zeros and for not wanted; they may alias. y: rows of `units` at
-t * y_t + b * y_b, or null. work: 3 * batch * padded floats, padded being units rounded up to whole vectors. mask:
-(batch, steps), non-zero where valid, or null. reverse: time runs backwards, y stays in its place. hold: see
-recurrent.commit.
+p: projected inputs with bias, row (t, b) at t * p_t + b * p_b as [block][4 * lanes]; r: panels of the format. h0, c0, hn,
+cn: (batch, units), null for zeros and for not wanted; they may alias. y: rows of `units` at t * y_t + b * y_b, or null.
+work: 3 * batch * padded floats and what the format needs, padded being units rounded up to whole vectors. mask: (batch,
+steps), non-zero where valid, or null. reverse: time runs backwards, y stays in its place. hold: see recurrent.commit.
 """
 
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from edgelstm.kernels import activate, formulas, products, recurrent, single, team
+from edgelstm.kernels import activate, formulas, recurrent, single, team
 from edgelstm.kernels.activate import Activation
-from edgelstm.kernels.declare import kernel
+from edgelstm.kernels.formats import Format, each_format
 from edgelstm.kernels.recurrent import Sequence
 
-STANDARD = f"p:f32* r:f32* h0:f32* c0:f32* y:f32* hn:f32* cn:f32* work:f32* {recurrent.COMMON}"
+STANDARD = f"p:f32* r:panels* h0:f32* c0:f32* y:f32* hn:f32* cn:f32* work:f32* {recurrent.COMMON}"
 
 
 class Options(NamedTuple):
@@ -29,27 +28,27 @@ class Options(NamedTuple):
     output: Activation
 
 
-@kernel("lstm", STANDARD)
-def lstm(v: Any) -> Any:
+@each_format("lstm", STANDARD)
+def lstm(v: Any, form: Format) -> Any:
     """The standard activations: sigmoid for the gates, tanh for candidate and output."""
-    run = _sequence(v, _standard_rules(v))
+    run = _sequence(v, form, _standard_rules(v))
 
-    def lstm(p, r, h0, c0, y, hn, cn, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold):
-        q = Sequence(p, y, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold)
+    def lstm(p, r, h0, c0, y, hn, cn, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold, h_scale):
+        q = Sequence(p, y, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold, h_scale)
         run(q, r, h0, c0, hn, cn, 0)
 
     return lstm
 
 
-@kernel("lstm_team", f"{STANDARD} {team.PARAMS}")
-def lstm_team(v: Any) -> Any:
+@each_format("lstm_team", f"{STANDARD} {team.PARAMS}")
+def lstm_team(v: Any, form: Format) -> Any:
     """The standard LSTM by a team."""
-    walk, cell_at = recurrent.walk_together(v, _advance(v, _standard_rules(v))), recurrent.state_at(v)
+    walk, cell_at = recurrent.walk_together(v, _advance(v, form, _standard_rules(v))), recurrent.state_at(v)
     load_state, save_state = recurrent.load_state(v), recurrent.save_state(v)
 
-    def lstm_team(p, r, h0, c0, y, hn, cn, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold,
+    def lstm_team(p, r, h0, c0, y, hn, cn, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold, h_scale,
                   member, members, barrier, idle):
-        q = Sequence(p, y, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold)
+        q = Sequence(p, y, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold, h_scale)
         if member == 0:
             load_state(q, cell_at(q, 2), c0)
         walk(q, h0, hn, r, 0, team.Team(member, members, barrier, idle))
@@ -67,52 +66,51 @@ class Panels(NamedTuple):
     r: Any
 
 
-@kernel("lstm_step", "x:f32* w:f32* bias:f32* r:f32* h:f32* c:f32* y:f32* n_in:int units:int")
-def lstm_step(v: Any) -> Any:
+@each_format("lstm_step", f"x:f32* w:panels* bias:f32* r:panels* h:f32* c:f32* y:f32* n_in:int units:int {single.SCRATCH}")
+def lstm_step(v: Any, form: Format) -> Any:
     """One step of one row with the standard activations; see `single`."""
-    start, product, gates = single.start(v, 4), products.make_pair(v, 4), _gates(v, _standard_rules(v))
-    load_part, store_part = v.load_part, v.store_part
+    start, product, gates = single.start(v, 4), form.pair(v, 4), _gates(v, _standard_rules(v))
+    load_part, store_part, panel = v.load_part, v.store_part, form.panel(v, 4)
 
     @v.inline
-    def block(q, weights, unit, left):
-        at = 4 * unit
-        sums = start(weights.bias, unit)
-        sums = product(sums, q.x, weights.w, at * q.n_in, q.n_in, q.h, weights.r, at * q.units, q.units)
+    def block(q, rows, weights, unit, left):
+        sums, w_at, r_at = start(weights.bias, unit), panel(unit, q.n_in), panel(unit, q.units)
+        sums = product(sums, rows.x, rows.i, weights.w, w_at, q.n_in, rows.h, rows.k, weights.r, r_at, q.units)
         h, c = gates(sums, load_part(q.cell, unit, left), 0, 0, 0)
         store_part(q.cell, unit, left, c)
         return h
 
-    step = single.walk(v, block)
+    step = single.walk(v, form, block)
 
-    def lstm_step(x, w, bias, r, h, c, y, n_in, units):
-        step(single.Frame(x, h, c, y, n_in, units), Panels(w, bias, r))
+    def lstm_step(x, w, bias, r, h, c, y, n_in, units, work, x_scale, h_scale):
+        step(single.Frame(x, h, c, y, n_in, units, work, x_scale, h_scale), Panels(w, bias, r))
 
     return lstm_step
 
 
-@kernel("lstm_general", f"{STANDARD} peep:f32* clip:f32 input_forget:int {activate.parameters('f', 'g', 'h')}")
-def lstm_general(v: Any) -> Any:
+@each_format("lstm_general", f"{STANDARD} peep:f32* clip:f32 input_forget:int {activate.parameters('f', 'g', 'h')}")
+def lstm_general(v: Any, form: Format) -> Any:
     """Activations by code: f for i, f and o, g for the candidate, h for the output.
 
     peep: (3 * units,) weights from c to i, f and o, or null; clip: bound on what enters f and g, 0 for none;
     input_forget: non-zero makes f = 1 - i.
     """
-    run = _sequence(v, _general_rules(v))
+    run = _sequence(v, form, _general_rules(v))
 
     def lstm_general(
-        p, r, h0, c0, y, hn, cn, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold,
+        p, r, h0, c0, y, hn, cn, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold, h_scale,
         peep, clip, input_forget, f_code, f_alpha, f_beta, g_code, g_alpha, g_beta, h_code, h_alpha, h_beta,
     ):  # fmt: skip
         gate, candidate = Activation(f_code, f_alpha, f_beta), Activation(g_code, g_alpha, g_beta)
         options = Options(peep, clip, input_forget, gate, candidate, Activation(h_code, h_alpha, h_beta))
-        q = Sequence(p, y, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold)
+        q = Sequence(p, y, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold, h_scale)
         run(q, r, h0, c0, hn, cn, options)
 
     return lstm_general
 
 
-def _advance(v: Any, rules: SimpleNamespace) -> Any:
-    sweep = recurrent.sweep(v, 4, _cell(v, rules))
+def _advance(v: Any, form: Format, rules: SimpleNamespace) -> Any:
+    sweep = recurrent.sweep(v, form, 4, _cell(v, rules), states=3)
 
     @v.inline
     def advance(q, step, r, options):
@@ -121,8 +119,8 @@ def _advance(v: Any, rules: SimpleNamespace) -> Any:
     return advance
 
 
-def _sequence(v: Any, rules: SimpleNamespace) -> Any:
-    walk, cell_at = recurrent.walk(v, _advance(v, rules)), recurrent.state_at(v)
+def _sequence(v: Any, form: Format, rules: SimpleNamespace) -> Any:
+    walk, cell_at = recurrent.walk(v, _advance(v, form, rules)), recurrent.state_at(v)
     load_state, save_state = recurrent.load_state(v), recurrent.save_state(v)
 
     @v.inline

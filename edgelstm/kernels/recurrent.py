@@ -1,15 +1,17 @@
 """What all recurrent kernels share: the walk over time, blocks of units and rows, masks, and the states.
 
 States live in `work` as arrays [batch][padded], padded being units rounded up to whole vectors: h twice, read at
-`now` and written at `other`, then whatever the cell needs. Outputs y have rows of `units` floats.
+`now` and written at `other`, then whatever the cell needs. Formats that prepare rows have those of h after them, for each
+member of a team; h_scale is the fixed scale of their numbers, or 0. Outputs y have rows of `units` floats.
 """
 
 import functools
 from typing import Any, NamedTuple
 
-from edgelstm.kernels import products, team
+from edgelstm.kernels import team
+from edgelstm.kernels.formats import Format
 
-COMMON = "mask:u8* batch:int steps:int units:int p_t:int p_b:int y_t:int y_b:int reverse:int hold:int"
+COMMON = "mask:u8* batch:int steps:int units:int p_t:int p_b:int y_t:int y_b:int reverse:int hold:int h_scale:f32"
 
 
 class Sequence(NamedTuple):
@@ -28,10 +30,14 @@ class Sequence(NamedTuple):
     y_b: int
     reverse: int
     hold: int
+    h_scale: float
 
 
 class Step(NamedTuple):
-    """One step: the time it works on, whether it is the first to be processed, where h is read and written, for which units."""
+    """One step: the time it works on, whether it is the first to be processed, where h is read and written, for which units.
+
+    `member` is the number of the thread.
+    """
 
     t: int
     first: bool
@@ -39,6 +45,7 @@ class Step(NamedTuple):
     other: int
     begin: int
     end: int
+    member: int
 
 
 class Place(NamedTuple):
@@ -111,7 +118,7 @@ def walk(v: Any, step: Any) -> Any:
         load(q, now, h0)
         for s in range(q.steps):
             t = q.steps - 1 - s if q.reverse else s
-            step(q, Step(t, s == 0, now, other, 0, q.units), weights, options)
+            step(q, Step(t, s == 0, now, other, 0, q.units, 0), weights, options)
             now, other = other, now
         save(q, now, hn)
 
@@ -135,7 +142,7 @@ def walk_together(v: Any, step: Any) -> Any:
         wait(members)
         for s in range(q.steps):
             t = q.steps - 1 - s if q.reverse else s
-            step(q, Step(t, s == 0, now, other, begin, end), weights, options)
+            step(q, Step(t, s == 0, now, other, begin, end, members.member), weights, options)
             wait(members)
             now, other = other, now
             for i in range(now, now + q.batch * width(q), team.SPACING):
@@ -146,35 +153,61 @@ def walk_together(v: Any, step: Any) -> Any:
     return run
 
 
-def sweep(v: Any, gates: int, apply: Any, *, biased: bool = False, projected: int | None = None) -> Any:
+def sweep(v: Any, form: Format, gates: int, apply: Any, *, states: int, biased: bool = False,
+          projected: int | None = None) -> Any:
     """`sweep(sequence, step, at, r, rb, options)`: all recurrent products of a step.
 
-    For each block of units and each row it sums rb + work[at of the row] @ r, r being panels [block][units][gates *
-    lanes] and rb [block][gates * lanes], ignored unless `biased`, and calls `apply(sequence, step, place, sums, options)`
-    with the `gates` sums as a tuple of vectors. A block of p holds `projected` vectors, as many as gates by default.
+    For each block of units and each row it sums rb + work[at of the row] @ r, r being panels of the format and rb [block][gates
+    * lanes], ignored unless `biased`, and calls `apply(sequence, step, place, sums, options)` with the `gates` sums as a tuple
+    of vectors. A block of p holds `projected` vectors, as many as gates by default. The cell has `states` in work.
     """
+    ready = _as_they_are(v) if form.prepare is None else _prepared(v, form, states)
     finish = _finish_row(v, apply, projected or gates)
-    several, lanes = products.row_block(v, gates), v.lanes
-    sweep_several, sweep_two, sweep_one = (_rows(v, gates, rows, finish, biased, projected or gates) for rows in (several, 2, 1))
+    several, lanes = form.row_block(v, gates), v.lanes
+    sweep_several, sweep_two, sweep_one = (
+        _rows(v, form, gates, rows, finish, biased, projected or gates) for rows in (several, 2, 1))
 
     @v.inline
     def sweep(q, step, at, r, rb, options):
+        at, stride = ready(q, step, at)
         whole = q.batch - q.batch % several
         for unit in range(step.begin, step.end, lanes):
             for b in range(0, whole, several):
-                sweep_several(q, step, at, r, rb, b, unit, options)
+                sweep_several(q, step, at, stride, r, rb, b, unit, options)
             for b in range(whole, q.batch - 1, 2):
-                sweep_two(q, step, at, r, rb, b, unit, options)
-            if q.batch % 2 == 1:
-                sweep_one(q, step, at, r, rb, q.batch - 1, unit, options)
+                sweep_two(q, step, at, stride, r, rb, b, unit, options)
+            if (q.batch - whole) % 2 == 1:
+                sweep_one(q, step, at, stride, r, rb, q.batch - 1, unit, options)
 
     return sweep
 
 
-def _rows(v: Any, gates: int, rows: int, finish_row: Any, biased: bool, projected: int) -> Any:
+def _as_they_are(v: Any) -> Any:
+    """`ready(sequence, step, at) -> (at, stride)`: where the product reads the rows of the state at `at`."""
+    width = padded(v)
+    return v.inline(lambda q, step, at: (at, width(q)))
+
+
+def _prepared(v: Any, form: Format, states: int) -> Any:
+    """The same, as prepared rows of this member."""
+    prepare, row_words, width = form.prepare(v), form.row_words(v), padded(v)
+    start = state_at(v)
+
+    @v.inline
+    def ready(q, step, at):
+        words = row_words(q.units)
+        first = start(q, states) + step.member * q.batch * words
+        for b in range(q.batch):
+            prepare(q.work, first + b * words, q.work, at + b * width(q), q.units, q.h_scale)
+        return first, words
+
+    return ready
+
+
+def _rows(v: Any, form: Format, gates: int, rows: int, finish_row: Any, biased: bool, projected: int) -> Any:
     """The product and the cell for `rows` rows of one block; what the cell reads of p comes from far, so it is asked for first."""
     load_block, zero_block, is_null = v.load_block, v.zero_block, v.is_null
-    product, width = products.make(v, gates, rows), padded(v)
+    product, panel = form.product(v, gates, rows), form.panel(v, gates)
     finish = _each_row(v, gates, rows, finish_row)
     count, prefetch, block_width = gates * rows, v.prefetch, projected * v.lanes
 
@@ -189,13 +222,13 @@ def _rows(v: Any, gates: int, rows: int, finish_row: Any, biased: bool, projecte
     begin = start if biased else start_at_zero
 
     @v.inline
-    def run(q, step, at, r, rb, b, unit, options):
+    def run(q, step, at, stride, r, rb, b, unit, options):
         for row in range(b, b + rows):
             place = step.t * q.p_t + row * q.p_b + unit * projected
             for line in range(place, place + block_width, team.SPACING):
                 prefetch(q.p, line)
         sums = begin(rb, unit * gates)
-        sums = product(sums, q.work, at + b * width(q), width(q), r, unit * gates * q.units, q.units)
+        sums = product(sums, q.work, at + b * stride, stride, r, panel(unit, q.units), q.units)
         finish(q, step, b, unit, sums, options)
 
     return run

@@ -4,7 +4,8 @@ import numpy as np
 
 from edgelstm import kernels
 
-_DTYPES = {"f32*": np.float32, "i32*": np.int32, "i64*": np.int64, "u8*": np.uint8}
+_DTYPES = {"f32*": np.float32, "i8*": np.int8, "i16*": np.int16, "i32*": np.int32, "i64*": np.int64, "u8*": np.uint8,
+           "u16*": np.uint16}
 
 Argument = np.ndarray | int | float | None
 

@@ -3,7 +3,8 @@
 from edgelstm import kernels
 from edgelstm.errors import DependencyError
 from edgelstm.native import cache
-from edgelstm.native.optimise import emit
+from edgelstm.native.narrow import narrow
+from edgelstm.native.optimise import emit, target_machine
 from edgelstm.native.target import Target
 
 
@@ -23,7 +24,7 @@ def compile_kernel(name: str, target: Target) -> bytes:
 
 
 def kernel_ir(name: str, target: Target) -> str:
-    """The target-free LLVM IR of a kernel written for the target's vectors; needs numba."""
+    """The LLVM IR of a kernel written for the target's vectors and width of addresses; needs numba."""
     try:
         from edgelstm.native import frontend
     except ModuleNotFoundError as error:
@@ -33,7 +34,8 @@ def kernel_ir(name: str, target: Target) -> str:
             f"kernel {name!r} is not in the kernel cache for this machine and numba, which compiles it, is not "
             "installed: pip install numba, or ship a cache made by `edgelstm warm` and set EDGELSTM_CACHE to it"
         ) from None
-    return frontend.kernel_ir(kernels.get(name), target.lanes)
+    ir = frontend.kernel_ir(kernels.get(name), target.lanes, target.dot)
+    return narrow(ir, target_machine(target)) if target.address_bits == 32 else ir
 
 
 def ir_object(ir: str, target: Target) -> bytes:

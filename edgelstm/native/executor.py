@@ -68,10 +68,15 @@ def thunk_ir(target: Target) -> str:
     return _loop(target) + f"@{TABLE} = external global ptr\n" + body
 
 
-def _loop(target: Target) -> str:
-    enter, leave, declarations = "", "", ""
+def flushing(target: Target) -> tuple[str, str, str]:
+    """IR that turns flushing on, that puts back what was there before, and the declarations that both need; empty where there is none."""
     if target.triple.startswith("x86_64"):
-        enter, leave, declarations = _X86
-    elif target.triple.startswith(("aarch64", "arm64")):
-        enter, leave, declarations = _ARM64
+        return _X86
+    if target.triple.startswith(("aarch64", "arm64")):
+        return _ARM64
+    return "", "", ""
+
+
+def _loop(target: Target) -> str:
+    enter, leave, declarations = flushing(target)
     return declarations + _LOOP.format(enter=enter, leave=leave)

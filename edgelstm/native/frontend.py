@@ -19,9 +19,12 @@ from edgelstm.native.entry import entry_ir
 
 _NUMBA_TYPES = {
     "f32*": types.CPointer(types.float32),
+    "i8*": types.CPointer(types.int8),
+    "i16*": types.CPointer(types.int16),
     "i32*": types.CPointer(types.int32),
     "i64*": types.CPointer(types.int64),
     "u8*": types.CPointer(types.uint8),
+    "u16*": types.CPointer(types.uint16),
     "int": types.int64,
     "f32": types.float32,
 }
@@ -95,15 +98,15 @@ def outline(function: Callable[..., Any]) -> _Dispatcher:
 
 
 @functools.cache
-def vectors(lanes: int) -> numba_vectors.Vectors:
-    """The vector set that kernels for machines with such registers are written with."""
-    return numba_vectors.make(lanes, inline, outline)
+def vectors(lanes: int, dot: str = "plain") -> numba_vectors.Vectors:
+    """The vector set that kernels for machines with such registers and such products of bytes are written with."""
+    return numba_vectors.make(lanes, inline, outline, dot)
 
 
 @functools.cache
-def kernel_ir(decl: KernelDecl, lanes: int) -> str:
+def kernel_ir(decl: KernelDecl, lanes: int, dot: str = "plain") -> str:
     """LLVM IR of a kernel and its entry `decl.symbol(block)`, without triple, data layout or host attributes."""
-    function = decl.factory(vectors(lanes))
+    function = decl.factory(vectors(lanes, dot))
     module = _lower(function, tuple(_NUMBA_TYPES[kind] for _, kind in decl.params))
     return _only_entry(module, decl)
 

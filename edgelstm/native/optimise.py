@@ -12,15 +12,19 @@ PASSES = "O2 pipeline, no loop or SLP vectoriser, no library calls formed"
 
 def emit(ir: str, target: Target, *, small: bool = False) -> bytes:
     """The object file of a module given as target-free IR; `small` prefers few bytes to speed."""
-    machine = target_machine(target)
     module = llvm.parse_assembly(bind(ir, target, "optsize" if small else ""))
     module.verify()
+    optimise(module, target, small=small)
+    return target_machine(target).emit_object(module)
+
+
+def optimise(module: llvm.ModuleRef, target: Target, *, small: bool = False) -> None:
+    """Run the passes over a module that is bound to the target."""
     options = llvm.create_pipeline_tuning_options(2)
     options.loop_vectorization = options.slp_vectorization = options.loop_interleaving = False
     options.loop_unrolling = not small
-    builder = llvm.create_pass_builder(machine, options)
+    builder = llvm.create_pass_builder(target_machine(target), options)
     builder.getModulePassManager().run(module, builder)
-    return machine.emit_object(module)
 
 
 def bind(ir: str, target: Target, wish: str = "") -> str:

@@ -11,7 +11,7 @@ from edgelstm.errors import DeviceError
 
 @dataclass(frozen=True)
 class Target:
-    """A machine: its LLVM names, and the float32 lanes of a vector register."""
+    """A machine: its LLVM names, the float32 lanes of a vector register, and how it multiplies bytes (`vectors.dots`)."""
 
     name: str
     triple: str
@@ -19,23 +19,35 @@ class Target:
     features: str
     lanes: int
     abi: str = ""
+    dot: str = "plain"
 
     @property
     def vector_bits(self) -> int:
         """The width of a vector register in bits."""
         return 32 * self.lanes
 
+    @property
+    def address_bits(self) -> int:
+        """The width of an address in bits."""
+        return 32 if self.triple.startswith(("thumb", "armv7", "riscv32", "wasm32")) else 64
+
 
 CROSS_TARGETS: dict[str, Target] = {
     target.name: target
     for target in (
-        Target("x86-64-v2", "x86_64-unknown-linux-gnu", "x86-64-v2", "", lanes=4),
-        Target("x86-64-v3", "x86_64-unknown-linux-gnu", "x86-64-v3", "", lanes=8),
-        Target("x86-64-v4", "x86_64-unknown-linux-gnu", "x86-64-v4", "", lanes=16),
-        Target("aarch64", "aarch64-unknown-linux-gnu", "cortex-a72", "", lanes=4),
-        Target("cortex-m7", "thumbv7em-none-eabihf", "cortex-m7", "+fp-armv8d16", lanes=1),
+        Target("x86-64-v2", "x86_64-unknown-linux-gnu", "x86-64-v2", "", lanes=4, dot="sign"),
+        Target("x86-64-v3", "x86_64-unknown-linux-gnu", "x86-64-v3", "", lanes=8, dot="sign"),
+        Target("x86-64-v4", "x86_64-unknown-linux-gnu", "x86-64-v4", "", lanes=16, dot="madd"),
+        Target("aarch64", "aarch64-unknown-linux-gnu", "cortex-a72", "", lanes=4, dot="neon"),
+        Target("armv7", "armv7-unknown-linux-gnueabihf", "cortex-a7", "+neon,+vfp4", lanes=4),
+        Target("cortex-m0", "thumbv6m-none-unknown-eabi", "cortex-m0", "", lanes=1),
+        Target("cortex-m4", "thumbv7em-none-unknown-eabihf", "cortex-m4", "", lanes=1, dot="smlad"),
+        Target("cortex-m7", "thumbv7em-none-unknown-eabihf", "cortex-m7", "+fp-armv8d16", lanes=1, dot="smlad"),
+        Target("cortex-m55", "thumbv8.1m.main-none-unknown-eabihf", "cortex-m55", "", lanes=4),
+        Target("riscv32", "riscv32-unknown-unknown-elf", "generic-rv32", "+m,+a,+c", lanes=1, abi="ilp32"),
+        Target("riscv32f", "riscv32-unknown-unknown-elf", "generic-rv32", "+m,+a,+f,+c", lanes=1, abi="ilp32f"),
         Target("riscv64", "riscv64-unknown-linux-gnu", "generic-rv64", "+m,+a,+f,+d,+c", lanes=1, abi="lp64d"),
-        Target("wasm32", "wasm32-unknown-unknown", "generic", "+simd128", lanes=4),
+        Target("wasm32", "wasm32-unknown-unknown", "generic", "+simd128", lanes=4, dot="wasm"),
     )
 }
 
@@ -63,9 +75,9 @@ def host_forms() -> tuple[Target, ...]:
     triple = widest.triple
     narrower = [Target("scalar", triple, "generic" if _is_arm(triple) else "x86-64-v2", "", lanes=1)]
     if widest.name in ("avx512", "avx2"):
-        narrower.insert(0, Target("sse", triple, "x86-64-v2", "", lanes=4))
+        narrower.insert(0, Target("sse", triple, "x86-64-v2", "", lanes=4, dot="sign"))
     if widest.name == "avx512":
-        narrower.insert(0, Target("avx2", triple, "x86-64-v3", "", lanes=8))
+        narrower.insert(0, Target("avx2", triple, "x86-64-v3", "", lanes=8, dot="sign"))
     return (widest, *(target for target in narrower if target.name != widest.name))
 
 
@@ -75,14 +87,14 @@ def _detect() -> Target:
     features = llvm.get_host_cpu_features()
     text = features.flatten()
     if _is_arm(triple):
-        return Target("neon", triple, cpu, text, lanes=4)
+        return Target("neon", triple, cpu, text, lanes=4, dot="sdot" if features.get("dotprod") else "neon")
     if not triple.startswith("x86_64"):
         return Target("scalar", triple, cpu, text, lanes=1)
     if all(features.get(name) for name in ("avx512f", "avx512bw", "avx512dq", "avx512vl")):
-        return Target("avx512", triple, cpu, text, lanes=16)
+        return Target("avx512", triple, cpu, text, lanes=16, dot="vnni" if features.get("avx512vnni") else "madd")
     if features.get("avx2") and features.get("fma"):
-        return Target("avx2", triple, cpu, text, lanes=8)
-    return Target("sse", triple, cpu, text, lanes=4)
+        return Target("avx2", triple, cpu, text, lanes=8, dot="vnni" if features.get("avxvnni") else "sign")
+    return Target("sse", triple, cpu, text, lanes=4, dot="sign" if features.get("ssse3") else "madd")
 
 
 def _is_arm(triple: str) -> bool:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from edgelstm.ops.op import DTYPES, Attr, Case, Fact, Lowering, Op
+from edgelstm.ops.op import ARITHMETIC, Attr, Case, Fact, Lowering, Op
 from edgelstm.ops.pointwise import convert
 
 LIMITS = {"int64": (-(2.0**63), 2.0**63), "int32": (-(2.0**31), 2.0**31), "uint8": (0.0, 256.0)}
@@ -19,7 +19,7 @@ class Cast(Op):
     """
 
     name = "cast"
-    attrs = {"to": Attr("str", choices=DTYPES)}
+    attrs = {"to": Attr("str", choices=ARITHMETIC)}
 
     def infer(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> list[Fact]:
         return [Fact(ins[0].shape, attrs["to"])]
@@ -45,8 +45,8 @@ class Cast(Op):
         inf, nan = np.inf, np.nan
         floats = np.array([0, -0.0, 0.5, -0.5, 1.9, -1.9, 200, 255, 2e9, -2e9, 1e10, 1e20, -1e20, inf, -inf, nan, 3])
         whole = np.array([0, 1, -1, 255, 256, -257, 2**31 - 1, 2**31, -(2**31) - 1, 2**53 + 1, 7, 8, 9, 10, 11])
-        for to in DTYPES:
-            for dtype in DTYPES:
+        for to in ARITHMETIC:
+            for dtype in ARITHMETIC:
                 source = floats if dtype == "float32" else whole
                 yield Case(f"{dtype} to {to}", [np.tile(source.astype(dtype), 3)], {"to": to})
                 yield Case(f"one {dtype} to {to}", [np.ones((1, 1), dtype)], {"to": to})

@@ -14,6 +14,7 @@ class Concat(Op):
     """The inputs one after the other along `axis`; all other axes have equal lengths."""
 
     name = "concat"
+    narrow = ("*",)
     inputs = ("x*",)
     attrs = {"axis": Attr("int")}
 
@@ -70,6 +71,7 @@ class Split(Op):
     """x in consecutive parts of the given sizes along `axis`."""
 
     name = "split"
+    narrow = ("*",)
     outputs = ("y*",)
     attrs = {"axis": Attr("int"), "sizes": Attr("ints")}
 

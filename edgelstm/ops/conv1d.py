@@ -1,14 +1,30 @@
 """Convolution over one axis, channels last: conv1d."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from edgelstm.errors import ShapeError, UnsupportedError
 from edgelstm.ops.dense import panel_vectors
-from edgelstm.ops.op import Attr, Case, Fact, NeedsFuture, Op, StateSlot, carries_time
-from edgelstm.ops.strided import copy, fill
+from edgelstm.ops.op import Attr, Case, Fact, NeedsFuture, Noise, Op, StateSlot, carries_time
+from edgelstm.ops.rows import Rows, dense_rows, prepared
+from edgelstm.ops.stored import (
+    ACTIVATION_SCALE,
+    GROUPED,
+    PRECISION,
+    Stored,
+    check_grouped,
+    check_scales,
+    check_stored,
+    columns,
+    full_shape,
+    known,
+    rounding,
+    stored,
+    wide,
+)
+from edgelstm.ops.strided import copy, dense_strides, fill
 from edgelstm.ops.window import Window, window_of
 
 _PADDINGS = ("valid", "same", "causal", "explicit")
@@ -24,40 +40,71 @@ class Conv1d(Op):
     """
 
     name = "conv1d"
-    inputs = ("x", "W", "b?")
-    parameters = ("W", "b")
+    inputs = ("x", "W", "b?", "W_scale?")
+    parameters = ("W", "b", "W_scale")
+    narrow = ("W", "W_scale")
     attrs = {"stride": Attr("int", 1), "dilation": Attr("int", 1), "groups": Attr("int", 1),
-             "padding": Attr("str", "valid", _PADDINGS), "pads": Attr("ints", (0, 0))}
+             "padding": Attr("str", "valid", _PADDINGS), "pads": Attr("ints", (0, 0)),
+             "precision": PRECISION, "grouped": GROUPED, "x_scale": ACTIVATION_SCALE}
+
+    def weight_shapes(self, attrs: Mapping[str, Any], ins: Sequence[Any]) -> dict[str, tuple[int, ...]]:
+        return {"W": full_shape(attrs, ins[1])}
 
     def infer(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> list[Fact]:
-        x, W, b = ins
-        if x.rank != 3 or W.rank != 3 or x.dtype != "float32" or W.dtype != "float32":
+        x, W, b, scale = ins
+        if x.rank != 3 or W.rank != (2 if attrs["precision"] == "int4" else 3) or x.dtype != "float32":
             raise ShapeError(f"x is {x.dtype}{list(x.shape)} and W {W.dtype}{list(W.shape)}; "
                              "float32 (batch, time, channels) and (taps, channels, filters) are supported")
-        groups, (_, per_group, filters) = attrs["groups"], W.shape
-        if groups < 1 or attrs["dilation"] < 1 or x.shape[2] != groups * per_group or filters % groups:
+        if not 1 <= attrs["groups"] <= max(1, x.shape[2]):
+            raise ShapeError(f"it has {attrs['groups']} groups of {x.shape[2]} channels; 1 or more with a channel each are supported")
+        groups, (taps, per_group, filters) = attrs["groups"], self.kernel_shape(attrs, ins)
+        check_stored("W", attrs["precision"], W, scale, (taps, per_group, filters))
+        check_grouped(attrs, taps * per_group)
+        check_scales(attrs, "x_scale")
+        if attrs["dilation"] < 1 or x.shape[2] != groups * per_group or filters % groups:
             raise ShapeError(f"x {list(x.shape)} and W {list(W.shape)} do not fit with {groups} groups, "
                              f"dilation {attrs['dilation']}")
         if b is not None and b.shape != (filters,):
             raise ShapeError(f"its bias has the shape {list(b.shape)}, not [{filters}]")
-        return [Fact((x.shape[0], _window(attrs, x.shape[1], W.shape[0]).count, filters), "float32")]
+        return [Fact((x.shape[0], _window(attrs, x.shape[1], taps).count, filters), "float32")]
+
+    def kernel_shape(self, attrs: Mapping[str, Any], ins: Sequence[Any]) -> tuple[int, int, int]:
+        """(taps, channels of a group, filters) of the kernel that W stands for."""
+        x, W = ins[:2]
+        per_group = x.shape[2] // attrs["groups"]
+        return (attrs["grouped"] // max(1, per_group), per_group, W.shape[1]) if attrs["precision"] == "int4" else W.shape
+
+    def matrix(self, attrs: Mapping[str, Any], ins: Sequence[Any]) -> np.ndarray | Stored:
+        """W as (taps * channels, filters). Raises UnsupportedError when it is computed from the model's input."""
+        shape, scale = self.kernel_shape(attrs, ins), ins[3]
+        found = stored(attrs["precision"], known(self.name, "W", ins[1]),
+                       None if scale is None else known(self.name, "W_scale", scale), shape)
+        return found if isinstance(found, Stored) else found.reshape(-1, shape[2])
 
     def reference(self, attrs: Mapping[str, Any], ins: Sequence[np.ndarray | None]) -> list[np.ndarray]:
-        x, W, b = ins
-        taps, per_group, filters = W.shape
-        groups, stride, window = attrs["groups"], attrs["stride"], _window(attrs, x.shape[1], taps)
+        return self._product(attrs, ins, lambda matrix: matrix)
+
+    def rounded(self, attrs: Mapping[str, Any], ins: Sequence[np.ndarray | None], noise: Noise | None) -> list[np.ndarray]:
+        depthwise = attrs["groups"] == ins[0].shape[2] == ins[1].shape[-1]
+        precision = "float32" if depthwise else attrs["precision"]
+        return self._product(attrs, ins, lambda matrix: rounding(precision, matrix, attrs["x_scale"], noise))
+
+    def _product(self, attrs: Mapping[str, Any], ins: Sequence[np.ndarray | None], by: Callable[[np.ndarray], Any]) -> list[np.ndarray]:
+        """Windows of each group of channels times what `by` makes of the group's matrix."""
+        x, W, b, scale = ins
+        taps, per_group, filters = shape = self.kernel_shape(attrs, ins)
+        W = wide(attrs["precision"], W, scale, shape).reshape(taps * per_group, filters)
+        groups, window = attrs["groups"], _window(attrs, x.shape[1], taps)
         x = np.pad(x, ((0, 0), (window.left, window.right), (0, 0)))
-        x = x.reshape(*x.shape[:2], groups, per_group)
-        y = np.zeros((x.shape[0], window.count, groups, filters // groups))
-        for j in range(taps):
-            first = j * attrs["dilation"]
-            rows = x[:, first:first + (window.count - 1) * stride + 1:stride] if window.count else x[:, :0]
-            y += np.einsum("btgc,cgn->btgn", rows, W[j].reshape(per_group, groups, filters // groups))
-        return [y.reshape(*y.shape[:2], filters) + (0.0 if b is None else b)]
+        places = np.arange(window.count)[:, None] * attrs["stride"] + np.arange(taps) * attrs["dilation"]
+        seen = x[:, places].reshape(x.shape[0], window.count, taps, groups, per_group)
+        y = [seen[:, :, :, g].reshape(x.shape[0], window.count, taps * per_group) @ by(part)
+             for g, part in enumerate(np.split(W, groups, axis=1))]
+        return [np.concatenate(y, axis=2) + (0.0 if b is None else b)]
 
     def mixes(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> Iterable[tuple[int, int]]:
-        W = ins[1]
-        return [(0, 2), *((1, axis) for axis in range(W.rank)), *([] if _pointwise(attrs, W.shape[0]) else [(0, 1)])]
+        taps = self.kernel_shape(attrs, ins)[0]
+        return [(0, 2), *((1, axis) for axis in range(ins[1].rank)), *([] if _pointwise(attrs, taps) else [(0, 1)])]
 
     def stream(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None], outs: Sequence[Fact],
                time: int) -> dict[str, StateSlot]:
@@ -66,35 +113,37 @@ class Conv1d(Op):
             raise NeedsFuture("it combines values of different time steps")
         if not carries_time(x, 1, time):
             return {}
-        past = (W.shape[0] - 1) * attrs["dilation"]
+        taps = self.kernel_shape(attrs, ins)[0]
+        past = (taps - 1) * attrs["dilation"]
         if attrs["stride"] != 1:
             raise NeedsFuture(f"it has stride {attrs['stride']} over time, so it gives no output at most steps")
-        window = _window(attrs, x.shape[1], W.shape[0])
+        window = _window(attrs, x.shape[1], taps)
         if (window.left, window.right) != (past, 0):
             raise NeedsFuture(f"its padding is {attrs['padding']!r} over time; only causal padding gives one "
                               "output for every step without looking ahead")
         return self.slots(attrs, ins)
 
     def slots(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> dict[str, StateSlot]:
-        x, W = ins[:2]
-        past, (left, right) = (W.shape[0] - 1) * attrs["dilation"], attrs["pads"]
+        x, taps = ins[0], self.kernel_shape(attrs, ins)[0]
+        past, (left, right) = (taps - 1) * attrs["dilation"], attrs["pads"]
         causal = attrs["padding"] == "causal" or (attrs["padding"] == "explicit" and (left, right) == (past, 0))
         return {"past": StateSlot((x.shape[0], past, x.shape[2]))} if past and causal and attrs["stride"] == 1 else {}
 
     def lower(self, low: Any, attrs: Mapping[str, Any], ins: Sequence[Any], outs: Sequence[Any]) -> None:
-        (x, W, b), y = ins, outs[0]
+        (x, W, b, _), y = ins, outs[0]
         if W.value is None or (b is not None and b.value is None):
             raise UnsupportedError("a convolution whose weights are computed from an input")
         if 0 in y.shape:
             return
-        x = _padded(low, x, _window(attrs, x.shape[1], W.shape[0]))
+        weights, taps = (self.matrix(attrs, ins), b), self.kernel_shape(attrs, ins)[0]
+        x = _padded(low, x, _window(attrs, x.shape[1], taps))
         channels = x.shape[2]
-        sizes = {"batch": x.shape[0], "count": y.shape[1], "taps": W.shape[0], "x_batch": x.shape[1] * channels,
+        sizes = {"batch": x.shape[0], "count": y.shape[1], "taps": taps, "x_batch": x.shape[1] * channels,
                  "x_row": attrs["stride"] * channels, "x_tap": attrs["dilation"] * channels}
-        if attrs["groups"] == channels == W.shape[2]:
-            _depthwise(low, x, W, b, y, sizes)
+        if attrs["groups"] == channels == y.shape[2]:
+            _depthwise(low, x, weights, y, sizes)
         else:
-            _groups(low, x, (W, b), y, attrs["groups"], sizes)
+            _groups(low, attrs, x, weights, y, sizes)
 
     def cases(self) -> Iterable[Case]:
         rng = np.random.default_rng(3)
@@ -136,27 +185,45 @@ def _padded(low: Any, x: Any, window: Window) -> Any:
     return padded
 
 
-def _depthwise(low: Any, x: Any, W: Any, b: Any, y: Any, sizes: dict[str, int]) -> None:
-    """One filter for each channel."""
-    weights = low.constant("W", lambda: np.ascontiguousarray(W.value[:, 0]))
-    bias = None if b is None else low.constant("b", lambda: b.value)
-    low.call("depthwise", x=x, w=weights, bias=bias, y=y, channels=y.shape[2], **sizes)
-
-
-def _groups(low: Any, x: Any, weights: tuple[Any, Any], y: Any, groups: int, sizes: dict[str, int]) -> None:
-    """One product over taps and channels for each group; without gaps between the taps they are one long row."""
+def _depthwise(low: Any, x: Any, weights: tuple[Any, Any], y: Any, sizes: dict[str, int]) -> None:
+    """One filter for each channel, computed in float32 whatever the precision: its weights are few."""
     W, b = weights
-    taps, n_in, filters = W.shape
-    n_out = filters // groups
+    wide = low.constant("W", lambda: W.widened() if isinstance(W, Stored) else np.ascontiguousarray(W))
+    bias = None if b is None else low.constant("b", lambda: b.value)
+    low.call("depthwise", x=x, w=wide, bias=bias, y=y, channels=y.shape[2], **sizes)
+
+
+def _groups(low: Any, attrs: Mapping[str, Any], x: Any, weights: tuple[Any, Any], y: Any, sizes: dict[str, int]) -> None:
+    """One product over taps and channels for each group."""
+    W, b = weights
+    filters, n_in = W.shape[1], W.shape[0] // sizes["taps"]
+    n_out = filters // attrs["groups"]
     vectors = panel_vectors(n_out, low.lanes)
-    if sizes["x_tap"] == n_in:
-        sizes, n_in = {**sizes, "taps": 1, "x_tap": 0}, n_in * taps
-    for g in range(groups):
-        part = slice(g * n_out, (g + 1) * n_out)
-        panels = low.panels(f"W{g}", W.value[:, :, part].reshape(-1, n_out), 1, vectors)
-        bias = None if b is None else low.panels(f"b{g}", b.value[None, part], 1, vectors)
-        low.call(f"conv{vectors}", x=x, w=panels, bias=bias, y=y, n_in=n_in, n_out=n_out, x_start=g * W.shape[1],
-                 y_start=g * n_out, y_row=filters, **sizes)
+    for g in range(attrs["groups"]):
+        first, end = g * n_out, (g + 1) * n_out
+        windows = _windows(low, attrs, x, g * n_in, n_in, sizes)
+        panels = low.panels(f"W{g}", columns(W, first, end), 1, vectors, windows["taps"])
+        bias = None if b is None else low.panels(f"b{g}", b.value[None, first:end], 1, vectors)
+        low.call(low.kernel(f"conv{vectors}", attrs["precision"]), w=panels, bias=bias, y=y, n_out=n_out, y_start=first,
+                 y_row=filters, **windows)
+
+
+def _windows(low: Any, attrs: Mapping[str, Any], x: Any, start: int, n_in: int, sizes: dict[str, int]) -> dict[str, Any]:
+    """What the kernel reads of x: its taps; or whole windows, where no gaps lie between the taps or rows must be prepared."""
+    batch, count, taps = (sizes[name] for name in ("batch", "count", "taps"))
+    long, gapless = taps * n_in, taps == 1 or sizes["x_tap"] == n_in
+    if not low.row_words(attrs["precision"], long):
+        joined = {"taps": 1, "x_tap": 0, "n_in": long} if gapless else {"n_in": n_in}
+        return {**sizes, "x": x, "x_start": start, **joined}
+    rows = Rows(x, batch, count, long, start, sizes["x_batch"], sizes["x_row"])
+    if not gapless:
+        gathered = low.scratch((batch, count, taps, n_in))
+        strides = [sizes[name] for name in ("x_batch", "x_row", "x_tap")]
+        copy(low, x, gathered, gathered.shape, [*strides, 1], dense_strides(gathered.shape), start)
+        rows = dense_rows(gathered, batch * count, long)
+    ready, stride = prepared(low, attrs, rows)
+    return {"x": ready, "x_start": 0, "batch": 1, "count": batch * count, "taps": 1, "x_batch": 0, "x_row": stride, "x_tap": 0,
+            "n_in": long}
 
 
 def _window(attrs: Mapping[str, Any], steps: int, taps: int) -> Window:

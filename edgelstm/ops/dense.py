@@ -6,41 +6,79 @@ from typing import Any
 import numpy as np
 
 from edgelstm.errors import ShapeError, UnsupportedError
-from edgelstm.ops.op import Case, Fact, Op
+from edgelstm.ops.op import Case, Fact, Noise, Op
+from edgelstm.ops.rows import dense_rows, prepared
+from edgelstm.ops.stored import (
+    ACTIVATION_SCALE,
+    GROUPED,
+    PRECISION,
+    Stored,
+    check_grouped,
+    check_scales,
+    check_stored,
+    full_shape,
+    known,
+    rounding,
+    stored,
+    wide,
+)
 
 
 class Dense(Op):
     """x (..., F), W (F, N) constant, b (N,) -> y (..., N)."""
 
     name = "dense"
-    inputs = ("x", "W", "b?")
-    parameters = ("W", "b")
+    inputs = ("x", "W", "b?", "W_scale?")
+    parameters = ("W", "b", "W_scale")
+    narrow = ("W", "W_scale")
+    attrs = {"precision": PRECISION, "grouped": GROUPED, "x_scale": ACTIVATION_SCALE}
+
+    def weight_shapes(self, attrs: Mapping[str, Any], ins: Sequence[Any]) -> dict[str, tuple[int, ...]]:
+        return {"W": full_shape(attrs, ins[1])}
 
     def infer(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> list[Fact]:
-        x, W, b = ins
-        if x.rank < 1 or W.rank != 2 or x.shape[-1] != W.shape[0]:
+        x, W, b, scale = ins
+        if x.rank < 1 or W.rank != 2 or x.shape[-1:] != (shape := full_shape(attrs, W))[:1]:
             raise ShapeError(f"x {x.shape} does not fit the weights {W.shape}: the last axis must have {W.shape[:1]} elements")
+        check_stored("W", attrs["precision"], W, scale, shape)
+        check_grouped(attrs, x.shape[-1])
+        check_scales(attrs, "x_scale")
         if b is not None and b.shape != W.shape[1:]:
             raise ShapeError(f"the bias has the shape {b.shape}, expected {W.shape[1:]}")
         return [Fact((*x.shape[:-1], W.shape[1]), "float32")]
 
     def reference(self, attrs: Mapping[str, Any], ins: Sequence[np.ndarray | None]) -> list[np.ndarray]:
-        x, W, b = ins
+        x, W, b, scale = ins
+        return self._product(x, wide(attrs["precision"], W, scale, full_shape(attrs, W)), b)
+
+    def rounded(self, attrs: Mapping[str, Any], ins: Sequence[np.ndarray | None], noise: Noise | None) -> list[np.ndarray]:
+        x, W, b, scale = ins
+        W = wide(attrs["precision"], W, scale, full_shape(attrs, W))
+        return self._product(x, rounding(attrs["precision"], W, attrs["x_scale"], noise), b)
+
+    def _product(self, x: np.ndarray, W: Any, b: np.ndarray | None) -> list[np.ndarray]:
         return [x @ W if b is None else x @ W + b]
+
+    def matrix(self, attrs: Mapping[str, Any], ins: Sequence[Any]) -> np.ndarray | Stored:
+        """W as `Lowering.panels` takes it. Raises UnsupportedError when it is computed from the model's input."""
+        _, W, _, scale = ins
+        return stored(attrs["precision"], known(self.name, "W", W),
+                      None if scale is None else known(self.name, "W_scale", scale), full_shape(attrs, W))
 
     def mixes(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> Iterable[tuple[int, int]]:
         return [(0, ins[0].rank - 1)]
 
     def lower(self, low: Any, attrs: Mapping[str, Any], ins: Sequence[Any], outs: Sequence[Any]) -> None:
-        x, W, b = ins
+        x, W, b, _ = ins
         if W.value is None or (b is not None and b.value is None):
             raise UnsupportedError("a dense layer whose weights are computed from an input; use matmul")
-        n_in, n_out = W.shape
+        n_in, n_out = full_shape(attrs, W)
         vectors = panel_vectors(n_out, low.lanes)
         bias = None if b is None else low.panels("b", b.value[None], 1, vectors)
         rows = int(np.prod(x.shape[:-1], dtype=np.int64))
-        low.call(f"gemm{vectors}", x=x, w=low.panels("W", W.value, 1, vectors), bias=bias, y=outs[0], rows=rows,
-                 n_in=n_in, n_out=n_out, x_stride=n_in, y_stride=n_out)
+        ready, stride = prepared(low, attrs, dense_rows(x, rows, n_in))
+        low.call(low.kernel(f"gemm{vectors}", attrs["precision"]), x=ready, w=low.panels("W", self.matrix(attrs, ins), 1, vectors),
+                 bias=bias, y=outs[0], rows=rows, n_in=n_in, n_out=n_out, x_stride=stride, y_stride=n_out)
 
     def cases(self) -> Iterable[Case]:
         rng = np.random.default_rng(7)

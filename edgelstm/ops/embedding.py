@@ -8,6 +8,7 @@ import numpy as np
 from edgelstm.errors import ShapeError
 from edgelstm.ops.gather import check_indices, check_range, clamped_indices, gather_rows, product
 from edgelstm.ops.op import Case, Fact, Op
+from edgelstm.ops.stored import GROUPED, PRECISION, Stored, check_stored_table, full_shape, known, stored_table
 
 
 class Embedding(Op):
@@ -17,31 +18,53 @@ class Embedding(Op):
     """
 
     name = "embedding"
-    inputs = ("indices", "table")
+    inputs = ("indices", "table", "table_scale?")
+    narrow = ("table", "table_scale")
+    attrs = {"precision": PRECISION, "grouped": GROUPED}
+
+    def weight_shapes(self, attrs: Mapping[str, Any], ins: Sequence[Any]) -> dict[str, tuple[int, ...]]:
+        return {"table": full_shape(attrs, ins[1], axis=1)}
 
     def infer(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> list[Fact]:
-        indices, table = ins
+        indices, table, scale = ins
         check_indices(indices, ("int64", "int32", "float32"))
         if table.rank != 2:
             raise ShapeError(f"its table has the shape {list(table.shape)}; (rows, width) is supported")
         check_range(indices.value, indices.size, 0, table.shape[0])
-        return [Fact((*indices.shape, table.shape[1]), table.dtype)]
+        precision = attrs["precision"]
+        if precision == "float32" and scale is None:
+            return [Fact((*indices.shape, table.shape[1]), table.dtype)]
+        shape = full_shape(attrs, table, axis=1)
+        check_stored_table("its table", precision, table, scale, shape)
+        return [Fact((*indices.shape, shape[1]), "float32")]
+
+    def table(self, attrs: Mapping[str, Any], ins: Sequence[Any]) -> np.ndarray | Stored:
+        """The table (rows, width), or the Stored matrix (width, rows). Raises UnsupportedError when it is computed."""
+        _, table, scale = ins
+        return stored_table(attrs["precision"], known(self.name, "table", table),
+                            None if scale is None else known(self.name, "table_scale", scale), full_shape(attrs, table, axis=1))
 
     def reference(self, attrs: Mapping[str, Any], ins: Sequence[np.ndarray | None]) -> list[np.ndarray]:
-        indices, table = ins
+        indices, table, scale = ins
         check_range(indices, indices.size, 0, table.shape[0])
+        found = stored_table(attrs["precision"], table, scale, full_shape(attrs, table, axis=1))
+        table = found.widened(np.float64).T if isinstance(found, Stored) else found
         return [table[indices.astype(np.int64)]]
 
     def mixes(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> Iterable[tuple[int, int]]:
         return [(1, 0)]
 
     def lower(self, low: Any, attrs: Mapping[str, Any], ins: Sequence[Any], outs: Sequence[Any]) -> None:
-        indices, table = ins
-        count, (n, width) = product(indices.shape), table.shape
+        indices, table, scale = ins
+        count, (n, width) = product(indices.shape), full_shape(attrs, table, axis=1)
         if not count * width:
             return
-        rows = clamped_indices(low, indices, n, wrap=0)
-        gather_rows(low, table, rows, outs[0], (1, n, count, width))
+        rows, precision = clamped_indices(low, indices, n, wrap=0), attrs["precision"]
+        if precision == "float32":
+            gather_rows(low, table, rows, outs[0], (1, n, count, width))
+            return
+        scales = {} if scale is None else {"scale": scale}
+        low.call(low.kernel("gather", precision), x=table, **scales, indices=rows, y=outs[0], count=count, width=width)
 
     def cases(self) -> Iterable[Case]:
         rng = np.random.default_rng(5)

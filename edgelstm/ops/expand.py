@@ -17,6 +17,7 @@ class Expand(Op):
     """x broadcast with a known shape, both ways: an axis of length 1 on either side takes the other's length."""
 
     name = "expand"
+    narrow = ("*",)
     inputs = ("x", "shape")
     parameters = ("shape",)
 
@@ -60,6 +61,7 @@ class Tile(Op):
     """x written repeats[axis] times, one copy after the other, along every axis; `repeats` is known."""
 
     name = "tile"
+    narrow = ("*",)
     inputs = ("x", "repeats")
     parameters = ("repeats",)
 

@@ -22,6 +22,7 @@ class Gather(Op):
     name = "gather"
     inputs = ("x", "indices")
     selectors = ("indices",)
+    narrow = ("x",)
     attrs = {"axis": Attr("int", 0)}
 
     def infer(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> list[Fact]:

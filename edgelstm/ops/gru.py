@@ -16,6 +16,7 @@ from edgelstm.ops.formulas import apply
 from edgelstm.ops.op import Attr, Case
 from edgelstm.ops.recurrent import COMMON_ATTRS, Recurrent, activation_params, clipped
 from edgelstm.ops.recurrent_cases import recurrent_cases
+from edgelstm.ops.stored import columns
 
 
 class GRU(Recurrent):
@@ -24,16 +25,15 @@ class GRU(Recurrent):
     name = "gru"
     gates = 3
     carried = ("h",)
-    inputs = ("x", "W", "R", "b?", "rb?", "h0?", "mask?")
-    parameters = ("W", "R", "b", "rb")
+    inputs = ("x", "W", "R", "b?", "rb?", "h0?", "mask?", "W_scale?", "R_scale?")
+    parameters = ("W", "R", "b", "rb", "W_scale", "R_scale")
     outputs = ("y?", "h?")
     attrs = COMMON_ATTRS | {"recurrent_activation": Attr("activation", "sigmoid"), "reset_after": Attr("bool", True)}
 
     def parameter_shapes(self, units: int) -> dict[str, tuple[int, ...]]:
         return {"b": (3 * units,), "rb": (3 * units,)}
 
-    def reference(self, attrs: Mapping[str, Any], ins: Sequence[np.ndarray | None]) -> list[np.ndarray]:
-        named = self.named(ins)
+    def equations(self, attrs: Mapping[str, Any], named: Mapping[str, Any]) -> list[np.ndarray]:
         W, R, units = named["W"], named["R"], named["R"].shape[0]
         b, rb = (np.zeros(3 * units) if named[name] is None else named[name] for name in ("b", "rb"))
         R_zr, R_n = R[:, : 2 * units], R[:, 2 * units :]
@@ -53,28 +53,29 @@ class GRU(Recurrent):
 
     def lower(self, low: Any, attrs: Mapping[str, Any], ins: Sequence[Any], outs: Sequence[Any]) -> None:
         named = self.named(ins)
+        precision = attrs["precision"]
         standard = (attrs["recurrent_activation"], attrs["activation"]) == ("sigmoid", "tanh") and not attrs["clip"]
         rb = None if named["rb"] is None else low.panels("rb", self.weight(named, "rb")[None], 3)
         if standard and attrs["reset_after"] and (step := self.step_params(low, attrs, named, outs)):
-            low.call("gru_step", **step, rb=rb)
+            low.call(low.kernel("gru_step", precision), **step, rb=rb)
             return
         params = self.projected(low, attrs, named) | self.carried_states(low, named, outs) | self.masking(low, attrs, named)
-        params |= {"y": outs[0], "work": self.work(low, params, 4), "rb": rb}
+        params |= {"y": outs[0], "work": self.work(low, attrs, params, 4), "rb": rb}
         kernel = "gru" if attrs["reset_after"] else "gru_before"
         params |= self._recurrent_panels(low, attrs, named)
         if standard:
-            low.call(kernel, **params)
+            low.call(low.kernel(kernel, precision), **params)
         else:
-            low.call(f"{kernel}_general", **params, clip=attrs["clip"],
+            low.call(low.kernel(f"{kernel}_general", precision), **params, clip=attrs["clip"],
                      **activation_params(low, "f", attrs["recurrent_activation"]),
                      **activation_params(low, "g", attrs["activation"]))
 
     def _recurrent_panels(self, low: Any, attrs: Mapping[str, Any], named: dict[str, Any]) -> dict[str, Any]:
-        R = self.weight(named, "R")
+        R, units = self.matrix(attrs, named, "R"), self.units(named)
         if attrs["reset_after"]:
             return {"r": low.panels("R", R, 3)}
-        units = R.shape[0]
-        return {"r_zr": low.panels("R_zr", R[:, : 2 * units], 2), "r_n": low.panels("R_n", R[:, 2 * units :], 1)}
+        zr, n = columns(R, 0, 2 * units), columns(R, 2 * units, 3 * units)
+        return {"r_zr": low.panels("R_zr", zr, 2), "r_n": low.panels("R_n", n, 1)}
 
     def cases(self) -> Iterable[Case]:
         yield from recurrent_cases(self, variants={

@@ -25,8 +25,8 @@ class LSTM(Recurrent):
     name = "lstm"
     gates = 4
     carried = ("h", "c")
-    inputs = ("x", "W", "R", "b?", "h0?", "c0?", "mask?", "peephole?")
-    parameters = ("W", "R", "b", "peephole")
+    inputs = ("x", "W", "R", "b?", "h0?", "c0?", "mask?", "peephole?", "W_scale?", "R_scale?")
+    parameters = ("W", "R", "b", "peephole", "W_scale", "R_scale")
     outputs = ("y?", "h?", "c?")
     attrs = COMMON_ATTRS | {
         "recurrent_activation": Attr("activation", "sigmoid"),
@@ -37,8 +37,7 @@ class LSTM(Recurrent):
     def parameter_shapes(self, units: int) -> dict[str, tuple[int, ...]]:
         return {"b": (4 * units,), "peephole": (3 * units,)}
 
-    def reference(self, attrs: Mapping[str, Any], ins: Sequence[np.ndarray | None]) -> list[np.ndarray]:
-        named = self.named(ins)
+    def equations(self, attrs: Mapping[str, Any], named: Mapping[str, Any]) -> list[np.ndarray]:
         W, R, units = named["W"], named["R"], named["R"].shape[0]
         b = np.zeros(4 * units) if named["b"] is None else named["b"]
         p_i, p_f, p_o = np.zeros((3, units)) if named["peephole"] is None else named["peephole"].reshape(3, units)
@@ -58,23 +57,25 @@ class LSTM(Recurrent):
     def lower(self, low: Any, attrs: Mapping[str, Any], ins: Sequence[Any], outs: Sequence[Any]) -> None:
         named = self.named(ins)
         y, *_ = outs
-        standard = self._standard(attrs, named)
+        standard, precision = self._standard(attrs, named), attrs["precision"]
         if standard and (step := self.step_params(low, attrs, named, outs)):
-            low.call("lstm_step", **step)
+            low.call(low.kernel("lstm_step", precision), **step)
             return
         team = standard and self.by_team(low, attrs, named)
         params = self.projected(low, attrs, named, team=team) | self.carried_states(low, named, outs)
         params |= self.masking(low, attrs, named)
-        params |= {"r": low.panels("R", self.weight(named, "R"), 4), "y": y, "work": self.work(low, params, 3)}
+        params |= {"r": low.panels("R", self.matrix(attrs, named, "R"), 4), "y": y,
+                   "work": self.work(low, attrs, params, 3)}
         if team:
-            low.call("lstm_team", **params, **low.team())
+            low.call(low.kernel("lstm_team", precision), **params, **low.team())
             return
         if standard:
-            low.call("lstm", **params)
+            low.call(low.kernel("lstm", precision), **params)
             return
         peephole = None if named["peephole"] is None else low.constant(
             "peephole", lambda: self.weight(named, "peephole"))
-        low.call("lstm_general", **params, peep=peephole, clip=attrs["clip"], input_forget=int(attrs["input_forget"]),
+        low.call(low.kernel("lstm_general", precision), **params, peep=peephole, clip=attrs["clip"],
+                 input_forget=int(attrs["input_forget"]),
                  **activation_params(low, "f", attrs["recurrent_activation"]),
                  **activation_params(low, "g", attrs["activation"]),
                  **activation_params(low, "h", attrs["cell_activation"]))

@@ -4,7 +4,7 @@ Every file beside this one declares the ops of one kind. A declaration imports N
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -12,7 +12,10 @@ import numpy as np
 
 from edgelstm.errors import FormatError, ShapeError
 
-DTYPES = ("float32", "int64", "int32", "uint8", "bool")
+ARITHMETIC = ("float32", "int64", "int32", "uint8", "bool")
+NARROW = ("int8", "int16", "uint16")  # only for inputs that an op declares as narrow; the last are the bits of bfloat16 weights
+DTYPES = (*ARITHMETIC, *NARROW)
+PORT_DTYPES = (*ARITHMETIC, "int8", "int16")
 MAX_RANK = 32  # axes of a value
 REQUIRED = object()
 LARGEST = float(np.finfo(np.float32).max)
@@ -57,11 +60,13 @@ class Attr:
     """An attribute of an op: its kind, its default (`REQUIRED` when there is none) and, for names, the allowed ones.
 
     Kinds: int, float, bool, str, ints, floats, activation (a name, or [name, alpha, beta]), graph (a Body).
+    `since` is the minor version of the file format that added it; files leave such an attribute out where it has its default.
     """
 
     kind: str
     default: Any = REQUIRED
     choices: tuple[str, ...] = ()
+    since: int = 0
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,10 @@ class Lowering:
     `lanes` is the vector width in float32 elements.
     `call(kernel, **params)` appends a kernel call; a parameter is an Operand, an int, a float or None (a null pointer).
     `alias(out, source)` makes an output share the memory of an operand of the same size.
-    `panels(tag, matrix, gates, vectors)` gives a (n_in, gates * units) matrix packed for the vector width, `vectors` per panel.
+    `panels(tag, matrix, gates, vectors, taps)` gives a (n_in, gates * units) matrix, an array or a stored one, packed for the
+    vector width, `vectors` per panel; with `taps` as the panels of so many equal parts of the inputs, in every block.
+    `kernel(name, precision)` gives the name of the kernel that multiplies by weights of this precision.
+    `row_words(precision, n)` gives the 32-bit words of a row of n numbers that such kernels can read, 0 where they read floats.
     `activation_code(name)` gives the number under which kernels know an activation.
     `constant(tag, make)` gives an operand for the array that `make()` returns; it is packed once per model, under node and tag.
     `scratch(shape, dtype)` gives memory that lives for this node alone.
@@ -121,10 +129,15 @@ class Lowering:
     def call(self, kernel: str, **params: Any) -> None: ...
     def alias(self, out: Operand, source: Operand) -> None: ...
     def constant(self, tag: str, make: Any) -> Operand: ...
-    def panels(self, tag: str, matrix: np.ndarray, gates: int, vectors: int = 1) -> Operand: ...
+    def panels(self, tag: str, matrix: Any, gates: int, vectors: int = 1, taps: int = 1) -> Operand: ...
+    def kernel(self, name: str, precision: str) -> str: ...
+    def row_words(self, precision: str, n: int) -> int: ...
     def activation_code(self, name: str) -> int: ...
     def scratch(self, shape: Sequence[int], dtype: str = "float32") -> Operand: ...
     def state(self, slot: str) -> Operand | None: ...
+
+
+Noise = Callable[[np.ndarray], np.ndarray]  # activations with errors such as float32 arithmetic makes
 
 
 class Op:
@@ -132,7 +145,8 @@ class Op:
 
     A trailing `?` marks an input or output that may be absent, a trailing `*` any number of inputs. `parameters` names the
     inputs that must be known before anything runs (weights, target shapes), `selectors` those that only say which places of the
-    first input are taken.
+    first input are taken, `narrow` those that may be int8, int16 or uint16 (`*` for any
+    that is int8 or int16).
     """
 
     name: ClassVar[str]
@@ -144,6 +158,7 @@ class Op:
     controls: ClassVar[bool] = False  # whether it runs subgraphs, and is replaced by them before anything is planned
     parameters: ClassVar[tuple[str, ...]] = ()
     selectors: ClassVar[tuple[str, ...]] = ()
+    narrow: ClassVar[tuple[str, ...]] = ()
 
     def padded(self, ins: Sequence[Any]) -> list[Any]:
         """The inputs of a node with None for the declared ones that it leaves out."""
@@ -158,6 +173,13 @@ class Op:
         names = [name.rstrip("?*") for name in self.inputs]
         return (names + names[-1:] * count)[:count]
 
+    def weight_shapes(self, attrs: Mapping[str, Any], ins: Sequence[Any]) -> dict[str, tuple[int, ...]]:
+        """The shapes of the weights that inputs stand for, by input name, for inputs whose precision the node chooses.
+
+        `ins` are anything with a shape; inputs that are no weights may be None.
+        """
+        return {}
+
     def infer(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> list[Fact]:
         """Facts of the outputs. Raises ShapeError where the inputs do not fit together."""
         raise TypeError(f"op {self.name} declares no shape rule")
@@ -165,6 +187,10 @@ class Op:
     def reference(self, attrs: Mapping[str, Any], ins: Sequence[np.ndarray | None]) -> list[np.ndarray]:
         """The outputs, computed in float64 straight from the equations (floats arrive as float64)."""
         raise TypeError(f"op {self.name} declares no reference")
+
+    def rounded(self, attrs: Mapping[str, Any], ins: Sequence[np.ndarray | None], noise: Noise | None) -> list[np.ndarray]:
+        """The reference with activations rounded where the kernels round them, after a little `noise`."""
+        return self.reference(attrs, ins)
 
     def mixes(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> Iterable[tuple[int, int]]:
         """(input, axis) pairs along which an output element depends on more than its own position. Default: all of them."""

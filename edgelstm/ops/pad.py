@@ -22,6 +22,7 @@ class Pad(Op):
     name = "pad"
     inputs = ("x", "pads", "value?")
     parameters = ("pads", "value")
+    narrow = ("x", "value")
     attrs = {"mode": Attr("str", "constant", _MODES)}
 
     def infer(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> list[Fact]:

@@ -12,7 +12,22 @@ import numpy as np
 
 from edgelstm.errors import ShapeError, UnsupportedError
 from edgelstm.ops.formulas import resolve
-from edgelstm.ops.op import Attr, Fact, NeedsFuture, Op, StateSlot, carries_time, time_axes
+from edgelstm.ops.op import Attr, Fact, NeedsFuture, Noise, Op, StateSlot, carries_time, time_axes
+from edgelstm.ops.rows import dense_rows, prepared
+from edgelstm.ops.stored import (
+    ACTIVATION_SCALE,
+    GROUPED,
+    PRECISION,
+    Stored,
+    check_grouped,
+    check_scales,
+    check_stored,
+    full_shape,
+    known,
+    rounding,
+    stored,
+    wide,
+)
 
 TEAM_UNITS = 96  # fewer take less time than two threads need to meet once a step
 LAYOUT = Attr("str", "btf", ("btf", "tbf"))
@@ -22,6 +37,10 @@ COMMON_ATTRS: dict[str, Attr] = {
     "activation": Attr("activation", "tanh"),
     "clip": Attr("float", 0.0),
     "masked_output": Attr("str", "hold", ("hold", "zero")),
+    "precision": PRECISION,
+    "grouped": GROUPED,
+    "x_scale": ACTIVATION_SCALE,
+    "h_scale": ACTIVATION_SCALE,
 }
 
 Step = Callable[[np.ndarray, tuple[np.ndarray, ...]], tuple[np.ndarray, ...]]
@@ -32,6 +51,7 @@ class Recurrent(Op):
 
     gates: int
     carried: tuple[str, ...]
+    narrow = ("W", "R", "W_scale", "R_scale")
 
     def infer(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> list[Fact]:
         named = self.named(ins)
@@ -42,9 +62,13 @@ class Recurrent(Op):
         if x.rank != 3 or W.rank != 2 or R.rank != 2:
             raise ShapeError(f"x {x.shape}, W {W.shape} and R {R.shape} must have 3, 2 and 2 axes")
         steps, batch = self.steps_batch(attrs, x)
-        units = R.shape[0]
-        self._check(named, {"W": (x.shape[2], self.gates * units), "R": (units, self.gates * units),
-                            "mask": (batch, steps), **self.parameter_shapes(units),
+        units = self.units(named)
+        shapes = {"W": (x.shape[2], self.gates * units), "R": (units, self.gates * units)}
+        for name, shape in shapes.items():
+            check_stored(name, attrs["precision"], named[name], named[f"{name}_scale"], shape)
+        check_grouped(attrs, x.shape[2])
+        check_scales(attrs, "x_scale", "h_scale")
+        self._check(named, {"mask": (batch, steps), **self.parameter_shapes(units),
                             **{f"{s}0": (batch, units) for s in self.carried}})
         y = (batch, steps, units) if attrs["layout"] == "btf" else (steps, batch, units)
         return [Fact(y, "float32"), *(Fact((batch, units), "float32") for _ in self.carried)]
@@ -56,6 +80,38 @@ class Recurrent(Op):
     def named(self, ins: Sequence[Any]) -> dict[str, Any]:
         """The inputs by name, None where absent."""
         return {name.rstrip("?"): value for name, value in zip(self.inputs, ins, strict=True)}
+
+    def units(self, named: Mapping[str, Any]) -> int:
+        """Units of the cell; stored rows may hold more than one input, columns never."""
+        return named["R"].shape[1] // self.gates
+
+    def weight_shapes(self, attrs: Mapping[str, Any], ins: Sequence[Any]) -> dict[str, tuple[int, ...]]:
+        named = self.named(ins)
+        return {"W": full_shape(attrs, named["W"]), "R": (self.units(named), named["R"].shape[1])}
+
+    def matrix(self, attrs: Mapping[str, Any], named: Mapping[str, Any], name: str) -> np.ndarray | Stored:
+        """W or R by name, as `Lowering.panels` takes it. Raises UnsupportedError when it is computed from the model's input."""
+        scale, shape = named[f"{name}_scale"], self.weight_shapes(attrs, list(named.values()))[name]
+        return stored(attrs["precision"], known(self.name, name, named[name]),
+                      None if scale is None else known(self.name, f"{name}_scale", scale), shape)
+
+    def equations(self, attrs: Mapping[str, Any], named: Mapping[str, Any]) -> list[np.ndarray]:
+        """The outputs in float64, W and R being what `x @ W` and `h @ R` take."""
+        raise TypeError(f"op {self.name} declares no equations")
+
+    def reference(self, attrs: Mapping[str, Any], ins: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+        return self.equations(attrs, self.named(ins) | self._widened(attrs, ins))
+
+    def rounded(self, attrs: Mapping[str, Any], ins: Sequence[np.ndarray | None], noise: Noise | None) -> list[np.ndarray]:
+        scales = {"W": attrs["x_scale"], "R": attrs["h_scale"]}
+        return self.equations(attrs, self.named(ins) | {
+            name: rounding(attrs["precision"], matrix, scales[name], noise) for name, matrix in self._widened(attrs, ins).items()})
+
+    def _widened(self, attrs: Mapping[str, Any], ins: Sequence[np.ndarray | None]) -> dict[str, np.ndarray]:
+        """W and R by name, the float64 matrices that they stand for."""
+        named = self.named(ins)
+        return {name: wide(attrs["precision"], named[name], named[f"{name}_scale"], shape)
+                for name, shape in self.weight_shapes(attrs, ins).items()}
 
     def steps_batch(self, attrs: Mapping[str, Any], x: Any) -> tuple[int, int]:
         """(time steps, batch) of x."""
@@ -84,7 +140,7 @@ class Recurrent(Op):
     def slots(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> dict[str, StateSlot]:
         named = self.named(ins)
         _, batch = self.steps_batch(attrs, named["x"])
-        shape = (batch, named["R"].shape[0])
+        shape = (batch, self.units(named))
         found = {}
         for state in self.carried:
             initial = named[f"{state}0"]
@@ -109,37 +165,44 @@ class Recurrent(Op):
     def by_team(self, low: Any, attrs: Mapping[str, Any], named: dict[str, Any]) -> bool:
         """Whether the threads that run the plan should share the units of this node."""
         steps, _ = self.steps_batch(attrs, named["x"])
-        return low.members > 1 and named["R"].shape[0] >= TEAM_UNITS and steps > 1
+        return low.members > 1 and self.units(named) >= TEAM_UNITS and steps > 1
 
     def projected(self, low: Any, attrs: Mapping[str, Any], named: dict[str, Any], *, team: bool = False) -> dict[str, Any]:
         """Append the product of every time step's input with W, bias added; gives the kernel's common parameters."""
-        x, W, R = named["x"], self.weight(named, "W"), self.weight(named, "R")
+        x, W, units = named["x"], self.matrix(attrs, named, "W"), self.units(named)
         steps, batch = self.steps_batch(attrs, x)
-        units = R.shape[0]
         width = -(-units // low.lanes) * low.lanes * self.gates
         p = low.scratch((steps * batch, width))
         bias = None if named["b"] is None else low.panels("b", self.weight(named, "b")[None], self.gates)
         together = low.team() if team else {}
-        low.call(f"gemm{self.gates}{'_team' * team}", **together, x=x, w=low.panels("W", W, self.gates), bias=bias, y=p, rows=steps * batch,
-                 n_in=W.shape[0], n_out=width, x_stride=W.shape[0], y_stride=width)
+        ready, stride = prepared(low, attrs, dense_rows(x, steps * batch, W.shape[0]))
+        low.call(low.kernel(f"gemm{self.gates}{'_team' * team}", attrs["precision"]), **together, x=ready,
+                 w=low.panels("W", W, self.gates), bias=bias, y=p, rows=steps * batch, n_in=W.shape[0], n_out=width,
+                 x_stride=stride, y_stride=width)
         rows = (1, steps) if attrs["layout"] == "btf" else (batch, 1)
-        return {"p": p, "batch": batch, "steps": steps, "units": units, "reverse": int(attrs["reverse"]),
+        return {"p": p, "batch": batch, "steps": steps, "units": units, "reverse": int(attrs["reverse"]), "h_scale": attrs["h_scale"],
                 "p_t": rows[0] * width, "p_b": rows[1] * width, "y_t": rows[0] * units, "y_b": rows[1] * units}
 
     def step_params(self, low: Any, attrs: Mapping[str, Any], named: dict[str, Any], outs: Sequence[Any]) -> dict[str, Any] | None:
         """The parameters of the kernel for one step of one row of a stream; None where the program is something else."""
-        x, W, R = named["x"], self.weight(named, "W"), self.weight(named, "R")
+        x, W, R = named["x"], *(self.matrix(attrs, named, name) for name in ("W", "R"))
         slots = [low.state(state) for state in self.carried]
         if self.steps_batch(attrs, x) != (1, 1) or named["mask"] is not None or None in slots:
             return None
         for slot, out in zip(slots, outs[1:], strict=True):
             if out is not None:
                 low.alias(out, slot)
-        units = R.shape[0]
+        units = self.units(named)
         bias = None if named["b"] is None else low.panels("b", self.weight(named, "b")[None], self.gates)
         return {"x": x, "w": low.panels("W", W, self.gates), "bias": bias, "r": low.panels("R", R, self.gates),
                 "y": low.scratch((1, 1, units)) if outs[0] is None else outs[0], "n_in": W.shape[0], "units": units,
+                "work": self._step_work(low, attrs, named), "x_scale": attrs["x_scale"], "h_scale": attrs["h_scale"],
                 **dict(zip(self.carried, slots, strict=True))}
+
+    def _step_work(self, low: Any, attrs: Mapping[str, Any], named: dict[str, Any]) -> Any:
+        """Scratch for the prepared rows of x and h, None where the kernel reads floats."""
+        words = sum(low.row_words(attrs["precision"], n) for n in (named["x"].shape[2], self.units(named)))
+        return low.scratch((words,)) if words else None
 
     def carried_states(self, low: Any, named: dict[str, Any], outs: Sequence[Any]) -> dict[str, Any]:
         """Where the kernel reads and writes the states: a stream's slots, or the node's own inputs and outputs."""
@@ -157,9 +220,11 @@ class Recurrent(Op):
         hold = 0 if attrs["masked_output"] == "zero" else 1 if low.state("h") is None else 2
         return {"mask": named["mask"], "hold": hold}
 
-    def work(self, low: Any, params: dict[str, Any], vectors: int) -> Any:
-        """Scratch of the kernel: `vectors` padded rows of units for every batch row."""
-        return low.scratch((vectors, params["batch"], -(-params["units"] // low.lanes) * low.lanes))
+    def work(self, low: Any, attrs: Mapping[str, Any], params: dict[str, Any], states: int) -> Any:
+        """Scratch of the kernel for every batch row: `states` padded rows of units, and h prepared by each thread."""
+        padded = -(-params["units"] // low.lanes) * low.lanes
+        prepared_words = low.members * low.row_words(attrs["precision"], params["units"])
+        return low.scratch((params["batch"] * (states * padded + prepared_words),))
 
     def weight(self, named: dict[str, Any], name: str) -> np.ndarray:
         """The array of a parameter. Raises UnsupportedError when it is computed from the model's input."""

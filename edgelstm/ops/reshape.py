@@ -28,6 +28,7 @@ class Reshape(_SameElements):
     """
 
     name = "reshape"
+    narrow = ("*",)
     inputs = ("x", "shape")
     parameters = ("shape",)
     attrs = {"allowzero": Attr("bool", False)}
@@ -60,6 +61,7 @@ class Squeeze(_SameElements):
     """x without the given axes, each of length 1."""
 
     name = "squeeze"
+    narrow = ("*",)
     attrs = {"axes": Attr("ints")}
 
     def infer(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> list[Fact]:
@@ -87,6 +89,7 @@ class Unsqueeze(_SameElements):
     """x with new axes of length 1; `axes` count in the output."""
 
     name = "unsqueeze"
+    narrow = ("*",)
     attrs = {"axes": Attr("ints")}
 
     def infer(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> list[Fact]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from edgelstm.errors import ShapeError
 from edgelstm.ops.known import known_ints, known_number
-from edgelstm.ops.op import DTYPES, Attr, Case, Fact, NeedsFuture, Op, StateSlot, carries_time
+from edgelstm.ops.op import ARITHMETIC, Attr, Case, Fact, NeedsFuture, Op, StateSlot, carries_time
 from edgelstm.ops.strided import fill
 
 _NO_END = 2**31 - 1
@@ -18,6 +18,7 @@ class Shape(Op):
     """The lengths of the axes start .. end-1 of x, int64. They are known without running anything."""
 
     name = "shape"
+    narrow = ("*",)
     attrs = {"start": Attr("int", 0), "end": Attr("int", _NO_END)}
 
     def infer(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> list[Fact]:
@@ -39,6 +40,7 @@ class Size(Op):
     """The number of elements of x, an int64 scalar. It is known without running anything."""
 
     name = "size"
+    narrow = ("*",)
 
     def infer(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> list[Fact]:
         return [Fact((), "int64", np.array(ins[0].size, np.int64))]
@@ -65,7 +67,7 @@ class ConstantOfShape(Op):
     name = "constant_of_shape"
     inputs = ("shape",)
     parameters = ("shape",)
-    attrs = {"value": Attr("float", 0.0), "dtype": Attr("str", "float32", DTYPES)}
+    attrs = {"value": Attr("float", 0.0), "dtype": Attr("str", "float32", ARITHMETIC)}
 
     def infer(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> list[Fact]:
         shape = known_ints(ins[0], "shape")

@@ -17,13 +17,12 @@ class SimpleRNN(Recurrent):
     name = "simple_rnn"
     gates = 1
     carried = ("h",)
-    inputs = ("x", "W", "R", "b?", "h0?", "mask?")
-    parameters = ("W", "R", "b")
+    inputs = ("x", "W", "R", "b?", "h0?", "mask?", "W_scale?", "R_scale?")
+    parameters = ("W", "R", "b", "W_scale", "R_scale")
     outputs = ("y?", "h?")
     attrs = COMMON_ATTRS
 
-    def reference(self, attrs: Mapping[str, Any], ins: Sequence[np.ndarray | None]) -> list[np.ndarray]:
-        named = self.named(ins)
+    def equations(self, attrs: Mapping[str, Any], named: Mapping[str, Any]) -> list[np.ndarray]:
         W, R = named["W"], named["R"]
         b = 0 if named["b"] is None else named["b"]
         return self.walk(attrs, named, lambda x, states: (
@@ -33,14 +32,15 @@ class SimpleRNN(Recurrent):
         named = self.named(ins)
         standard = attrs["activation"] == "tanh" and not attrs["clip"]
         if standard and (step := self.step_params(low, attrs, named, outs)):
-            low.call("simple_rnn_step", **step)
+            low.call(low.kernel("simple_rnn_step", attrs["precision"]), **step)
             return
         params = self.projected(low, attrs, named) | self.carried_states(low, named, outs) | self.masking(low, attrs, named)
-        params |= {"r": low.panels("R", self.weight(named, "R"), 1), "y": outs[0], "work": self.work(low, params, 2)}
+        params |= {"r": low.panels("R", self.matrix(attrs, named, "R"), 1), "y": outs[0],
+                   "work": self.work(low, attrs, params, 2)}
         if standard:
-            low.call("simple_rnn", **params)
+            low.call(low.kernel("simple_rnn", attrs["precision"]), **params)
         else:
-            low.call("simple_rnn_general", **params, clip=attrs["clip"],
+            low.call(low.kernel("simple_rnn_general", attrs["precision"]), **params, clip=attrs["clip"],
                      **activation_params(low, "f", attrs["activation"]))
 
     def cases(self) -> Iterable[Case]:

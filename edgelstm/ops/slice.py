@@ -19,6 +19,7 @@ class Slice(Op):
     """
 
     name = "slice"
+    narrow = ("*",)
     inputs = ("x", "starts", "ends", "axes?", "steps?")
     parameters = ("starts", "ends", "axes", "steps")
 

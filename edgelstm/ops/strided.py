@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 MAX_AXES = 6
-WIDTH = {"float32": 4, "int64": 8, "int32": 4, "uint8": 1, "bool": 1}  # bytes of an element
+WIDTH = {"float32": 4, "int64": 8, "int32": 4, "int16": 2, "uint8": 1, "int8": 1, "bool": 1}  # bytes of an element
 
 
 def dense_strides(shape: Sequence[int]) -> list[int]:
@@ -18,7 +18,8 @@ def copy(low: Any, x: Any, y: Any, dims: Sequence[int], x_strides: Sequence[int]
          x_start: int = 0, y_start: int = 0) -> None:
     """Append calls that copy the box `dims` from x to y; strides and starts count elements and may be 0 or negative."""
     width = WIDTH[y.dtype]
-    if width == 8:
+    if width in (8, 2):
+        width //= 2
         dims, x_start, y_start = (*dims, 2), 2 * x_start, 2 * y_start
         x_strides, y_strides = ([*(2 * n for n in strides), 1] for strides in (x_strides, y_strides))
     axes = collapsed(dims, x_strides, y_strides)
@@ -28,7 +29,7 @@ def copy(low: Any, x: Any, y: Any, dims: Sequence[int], x_strides: Sequence[int]
             n % 4 for n in (x_start, y_start, axes[-1][0], *(n for axis in axes[:-1] for n in axis[1:]))):
         width, x_start, y_start = 4, x_start // 4, y_start // 4
         axes = [(n, xs // 4, ys // 4) for n, xs, ys in axes[:-1]] + [(axes[-1][0] // 4, 1, 1)]
-    _calls(low, f"copy{min(width, 4)}", x, y, axes, x_start, y_start)
+    _calls(low, f"copy{width}", x, y, axes, x_start, y_start)
 
 
 def _calls(low: Any, kernel: str, x: Any, y: Any, axes: list[tuple[int, int, int]], x_start: int, y_start: int) -> None:
@@ -61,7 +62,7 @@ def collapsed(dims: Sequence[int], x_strides: Sequence[int],
 def fill(low: Any, y: Any, value: float) -> None:
     """Append a call that writes one value to every element of y."""
     count = int(np.prod(y.shape, dtype=np.int64))
-    dtype = "uint8" if y.dtype == "bool" else y.dtype
+    dtype = "uint8" if y.dtype in ("bool", "int8") else y.dtype
     number = value if dtype == "float32" else int(bool(value) if y.dtype == "bool" else value)
     if count:
         low.call(f"fill_{dtype}", y=y, n=count, value=number)

@@ -14,6 +14,7 @@ class Transpose(Op):
     """x with its axes in another order: y's axis i is x's axis perm[i]."""
 
     name = "transpose"
+    narrow = ("*",)
     attrs = {"perm": Attr("ints")}
 
     def infer(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> list[Fact]:
@@ -53,6 +54,7 @@ class Flip(Op):
     """x backwards along the given axes."""
 
     name = "flip"
+    narrow = ("*",)
     attrs = {"axes": Attr("ints")}
 
     def infer(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> list[Fact]:

@@ -7,12 +7,14 @@ import numpy as np
 
 from edgelstm.ops.formulas import erf
 from edgelstm.ops.binary import combine
-from edgelstm.ops.op import Lowering
+from edgelstm.ops.op import NARROW, Lowering
 from edgelstm.ops.pointwise import ANY, SIGNED, Unary, constant
 
 
 class Identity(Unary):
     """y = x, of any dtype."""
+
+    narrow = ("*",)
 
     def lower(self, low: Lowering, attrs: Mapping[str, Any], ins: Sequence[Any], outs: Sequence[Any]) -> None:
         low.alias(outs[0], ins[0])
@@ -52,7 +54,7 @@ class Sign(Unary):
 
 POSITIVE = (1e-3, 50.0)
 OPS = (
-    Identity("identity", np.asarray, dtypes=ANY),
+    Identity("identity", np.asarray, dtypes=(*ANY, *NARROW)),
     Abs("abs", np.abs, dtypes=SIGNED),
     Neg("neg", np.negative, dtypes=SIGNED),
     Square("square", np.square, dtypes=SIGNED),

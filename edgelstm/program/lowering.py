@@ -7,9 +7,10 @@ import numpy as np
 
 from edgelstm import kernels, ops
 from edgelstm.graph import Node
-from edgelstm.kernels.panels import pack_panels
 from edgelstm.memory import address, aligned_copy
 from edgelstm.ops.op import StateSlot
+from edgelstm.ops.stored import Stored
+from edgelstm.program import packing
 from edgelstm.program.operands import Buffer, Operand, Space
 
 
@@ -72,8 +73,14 @@ class PlanLowering:
         array = self._packed.get(self._node, tag, make)
         return Operand(array.shape, str(array.dtype), array, Buffer(array.nbytes, Space.ABSOLUTE, address(array), array))
 
-    def panels(self, tag: str, matrix: np.ndarray, gates: int, vectors: int = 1) -> Operand:
-        return self.constant(tag, lambda: pack_panels(matrix, gates, vectors * self.lanes))
+    def panels(self, tag: str, matrix: np.ndarray | Stored, gates: int, vectors: int = 1, taps: int = 1) -> Operand:
+        return self.constant(tag, lambda: packing.packed(matrix, gates, self.lanes, vectors, taps))
+
+    def kernel(self, name: str, precision: str) -> str:
+        return packing.kernel_name(name, precision)
+
+    def row_words(self, precision: str, n: int) -> int:
+        return packing.row_words(precision, n)
 
     def team(self) -> dict[str, Any]:
         member, barrier, idle = (Operand((), "int32", None, Buffer(0, space)) for space in (Space.MEMBER, Space.BARRIER, Space.IDLE))

@@ -90,6 +90,14 @@ def _truncate(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
     return _llvm("copysign")(builder, _floor(builder, _llvm("fabs")(builder, x)), x)
 
 
+def _largest(builder: ir.IRBuilder, m: ir.Value, x: ir.Value) -> ir.Value:
+    """As integers, so that NaN, whose bits are above those of infinity, stays."""
+    kind = ints(x.type.count)
+    magnitude = builder.and_(builder.bitcast(x, kind), constant(kind, 0x7FFFFFFF))
+    old = builder.bitcast(m, kind)
+    return builder.bitcast(builder.select(builder.icmp_signed(">", magnitude, old), magnitude, old), x.type)
+
+
 def _pow2(builder: ir.IRBuilder, n: ir.Value) -> ir.Value:
     kind = ints(n.type.count)
     bits = builder.bitcast(builder.fadd(n, constant(n.type, _ROUNDING)), kind)
@@ -187,6 +195,7 @@ _MEMBERS: dict[str, Any] = {
     "fma": _elementwise(_llvm("fmuladd")),
     "min": _elementwise(_minimum),
     "max": _elementwise(_maximum),
+    "largest": _elementwise(_largest),
     "absolute": _elementwise(_llvm("fabs")),
     "sqrt": _elementwise(_llvm("sqrt")),
     "copysign": _elementwise(_llvm("copysign")),

@@ -19,7 +19,7 @@ def members(lanes: int) -> dict[str, Any]:
         "zero_block": _zero_block(lanes),
         "load_block": _load_block(lanes),
         "fma_block": _fma_block(lanes),
-        "fold_block": _fold_block(lanes),
+        "fold_block": fold_block,
         "store_block": _store_block(lanes),
     }
 
@@ -44,8 +44,8 @@ def _load_block(lanes: int) -> Any:
 
         def codegen(context: Any, builder: ir.IRBuilder, sig: Signature, values: list[ir.Value]) -> ir.Value:
             p, i, di = values[:3]
-            places = _places(builder, i, di, rows.literal_value, vectors.literal_value, lanes)
-            return cgutils.pack_array(builder, [_load(builder, p, place, lanes) for place in places])
+            spots = places(builder, i, di, rows.literal_value, vectors.literal_value, lanes)
+            return cgutils.pack_array(builder, [_load(builder, p, place, lanes) for place in spots])
 
         return signature(block, p, _WORD, _WORD, rows, vectors), codegen
 
@@ -62,9 +62,9 @@ def _fma_block(lanes: int) -> Any:
 
         def codegen(context: Any, builder: ir.IRBuilder, sig: Signature, values: list[ir.Value]) -> ir.Value:
             sums, x, i, di, w, j, dj, _ = values
-            factors = [builder.load(builder.gep(x, [place])) for place in _places(builder, i, di, rows, 1, lanes)]
+            factors = [builder.load(builder.gep(x, [place])) for place in places(builder, i, di, rows, 1, lanes)]
             results = []
-            for e, place in enumerate(_places(builder, j, dj, rows, count, lanes)):
+            for e, place in enumerate(places(builder, j, dj, rows, count, lanes)):
                 factor = splat(builder, factors[e // count], lanes)
                 args = [factor, _load(builder, w, place, lanes), builder.extract_value(sums, e)]
                 results.append(call(builder, f"llvm.fmuladd.v{lanes}f32", floats(lanes), args))
@@ -75,19 +75,19 @@ def _fma_block(lanes: int) -> Any:
     return fma_block
 
 
-def _fold_block(lanes: int) -> Any:
-    @intrinsic
-    def fold_block(block: types.UniTuple, count: types.IntegerLiteral) -> Any:
-        def codegen(context: Any, builder: ir.IRBuilder, sig: Signature, values: list[ir.Value]) -> ir.Value:
-            parts = [builder.extract_value(values[0], e) for e in range(block.count)]
-            while len(parts) > count.literal_value:
-                half = len(parts) // 2
-                parts = [builder.fadd(a, b) for a, b in zip(parts[:half], parts[half:], strict=True)]
-            return cgutils.pack_array(builder, parts)
+@intrinsic
+def fold_block(block: types.UniTuple, count: types.IntegerLiteral) -> Any:
+    """`count` vectors: the sum of elements e, e + count, ... of a block of floats or of integers."""
+    add = ir.IRBuilder.fadd if isinstance(block.dtype, VectorType) else ir.IRBuilder.add
 
-        return signature(types.UniTuple(VectorType(lanes), count.literal_value), block, count), codegen
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Signature, values: list[ir.Value]) -> ir.Value:
+        parts = [builder.extract_value(values[0], e) for e in range(block.count)]
+        while len(parts) > count.literal_value:
+            half = len(parts) // 2
+            parts = [add(builder, a, b) for a, b in zip(parts[:half], parts[half:], strict=True)]
+        return cgutils.pack_array(builder, parts)
 
-    return fold_block
+    return signature(types.UniTuple(block.dtype, count.literal_value), block, count), codegen
 
 
 def _store_block(lanes: int) -> Any:
@@ -97,15 +97,15 @@ def _store_block(lanes: int) -> Any:
 
         def codegen(context: Any, builder: ir.IRBuilder, sig: Signature, values: list[ir.Value]) -> ir.Value:
             p, i, di, n, sums, _ = values
-            places = _places(builder, i, di, block.count // count, count, lanes)
+            spots = places(builder, i, di, block.count // count, count, lanes)
             whole = builder.icmp_signed(">=", n, ir.Constant(_INT64, count * lanes))
             with builder.if_else(whole) as (complete, partial):
                 with complete:
-                    for e, place in enumerate(places):
+                    for e, place in enumerate(spots):
                         spot = address(builder, p, place, floats(lanes))
                         builder.store(builder.extract_value(sums, e), spot, align=4)
                 with partial:
-                    for e, place in enumerate(places):
+                    for e, place in enumerate(spots):
                         left = builder.sub(n, ir.Constant(_INT64, e % count * lanes))
                         spot = address(builder, p, place, floats(lanes))
                         args = [builder.extract_value(sums, e), spot, first(builder, left, lanes)]
@@ -117,13 +117,13 @@ def _store_block(lanes: int) -> Any:
     return store_block
 
 
-def _places(builder: ir.IRBuilder, i: ir.Value, di: ir.Value, rows: int, vectors: int, lanes: int) -> list[ir.Value]:
+def places(builder: ir.IRBuilder, i: ir.Value, di: ir.Value, rows: int, vectors: int, lanes: int) -> list[ir.Value]:
     """The offsets i + m * di + g * lanes, row by row."""
-    places = []
+    found = []
     for _ in range(rows):
-        places += [builder.add(i, ir.Constant(_INT64, g * lanes)) for g in range(vectors)]
+        found += [builder.add(i, ir.Constant(_INT64, g * lanes)) for g in range(vectors)]
         i = builder.add(i, di)
-    return places
+    return found
 
 
 def _load(builder: ir.IRBuilder, p: ir.Value, place: ir.Value, lanes: int) -> ir.Value:

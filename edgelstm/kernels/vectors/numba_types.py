@@ -51,6 +51,14 @@ class VectorType(types.Type):
         super().__init__(name=f"float32x{lanes}")
 
 
+class SumsType(types.Type):
+    """`lanes` int32 numbers, the sums of products of small integers."""
+
+    def __init__(self, lanes: int) -> None:
+        self.lanes = lanes
+        super().__init__(name=f"int32x{lanes}")
+
+
 class MaskType(types.Type):
     """`lanes` booleans."""
 
@@ -63,6 +71,12 @@ class MaskType(types.Type):
 class _VectorModel(models.PrimitiveModel):
     def __init__(self, dmm: Any, fe_type: VectorType) -> None:
         super().__init__(dmm, fe_type, floats(fe_type.lanes))
+
+
+@register_model(SumsType)
+class _SumsModel(models.PrimitiveModel):
+    def __init__(self, dmm: Any, fe_type: SumsType) -> None:
+        super().__init__(dmm, fe_type, ints(fe_type.lanes))
 
 
 @register_model(MaskType)

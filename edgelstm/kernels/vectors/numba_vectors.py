@@ -5,14 +5,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from edgelstm.kernels.vectors import numba_arithmetic, numba_blocks, numba_memory
+from edgelstm.kernels.vectors import (
+    dots,
+    numba_arithmetic,
+    numba_blocks,
+    numba_integers,
+    numba_memory,
+    numba_narrow,
+)
 
 
 @dataclass(frozen=True)
 class Vectors:
-    """The vector set for registers of `lanes` float32; members are listed in the package's docstring."""
+    """The vector set for registers of `lanes` float32 and one way of multiplying bytes; see the package's docstring."""
 
     lanes: int
+    dot: str
     inline: Callable[..., Any]
     outline: Callable[..., Any]
     members: dict[str, Any]
@@ -24,11 +32,15 @@ class Vectors:
             raise AttributeError(f"the vector set has no {name!r}") from None
 
     def __hash__(self) -> int:
-        return hash(self.lanes)
+        return hash((self.lanes, self.dot))
 
 
 @functools.cache
-def make(lanes: int, inline: Callable[..., Any], outline: Callable[..., Any]) -> Vectors:
-    """The set for one width. `inline` and `outline` turn a Python function into one that kernels can call."""
-    members = {**numba_arithmetic.members(), **numba_memory.members(lanes), **numba_blocks.members(lanes)}
-    return Vectors(lanes, inline, outline, members)
+def make(lanes: int, inline: Callable[..., Any], outline: Callable[..., Any], dot: str = "plain") -> Vectors:
+    """The set for one width and one of `dots.WAYS`. `inline` and `outline` make functions that kernels can call."""
+    way = dots.WAYS[dot]
+    members = {
+        **numba_arithmetic.members(), **numba_memory.members(lanes), **numba_blocks.members(lanes),
+        **numba_narrow.members(lanes), **numba_integers.members(lanes, way), "offset": way.offset,
+    }  # fmt: skip
+    return Vectors(lanes, dot, inline, outline, members)

@@ -7,40 +7,23 @@ from typing import Any
 
 import numpy as np
 
+from edgelstm.kernels.vectors.plain_integers import Integers
+from edgelstm.kernels.vectors.plain_pointer import Pointer
+
 Vector = np.ndarray
 Mask = np.ndarray
 Block = tuple[np.ndarray, ...]
 
 
-class Pointer:
-    """A pointer into a one-dimensional array, or null where the array is None. Access out of bounds is an error."""
-
-    def __init__(self, array: np.ndarray | None) -> None:
-        self.array = array
-
-    def __getitem__(self, i: int) -> Any:
-        return self.span(i, 1)[0]
-
-    def __setitem__(self, i: int, value: Any) -> None:
-        self.span(i, 1)[0] = value
-
-    def span(self, i: int, n: int) -> np.ndarray:
-        """A view of the n elements from i on."""
-        if self.array is None:
-            raise IndexError("a null pointer is followed")
-        if i < 0 or i + n > self.array.size:
-            raise IndexError(f"elements {i} to {i + n} of {self.array.size}")
-        return self.array[i : i + n]
-
-
-class Vectors:
+class Vectors(Integers):
     """The vector set for `lanes` float32; members are listed in the package's docstring."""
 
-    def __init__(self, lanes: int) -> None:
-        self.lanes = lanes
+    def __init__(self, lanes: int, dot: str) -> None:
+        super().__init__(128 if dot == "vnni" else 0)
+        self.lanes, self.dot = lanes, dot
 
     def load(self, p: Pointer, i: int) -> Vector:
-        return p.span(i, self.lanes).copy()
+        return p.octets(i, 4 * self.lanes).view(np.float32).copy()
 
     def store(self, p: Pointer, i: int, x: Vector) -> None:
         p.span(i, self.lanes)[:] = x
@@ -164,6 +147,6 @@ class Vectors:
 
 
 @functools.cache
-def make(lanes: int) -> Vectors:
-    """The set for one width."""
-    return Vectors(lanes)
+def make(lanes: int, dot: str = "plain") -> Vectors:
+    """The set for one width and one of `dots.WAYS`, of which only the bias of stored activations can be seen."""
+    return Vectors(lanes, dot)

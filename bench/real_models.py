@@ -1,0 +1,144 @@
+"""What reduced precision costs models that somebody trained, on real input: text generators, a denoiser, a voice detector.
+
+Only the text generator of the examples is part of this repository. The others lie in a folder of public models: NAME/model.*
+below `public`, and the recording of speech and a table of characters in `data`.
+"""
+
+import importlib.util
+import json
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import cache, partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+import edgelstm
+from bench.runners import in_precision
+from edgelstm.graph import Graph
+from edgelstm.precision import apply, layers
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+DENOISER, VOICE, SPEECH = "third_dtln_model1", "third_silero_vad_16k_op15", "silero_test.wav"
+WRITER, CHARACTERS, START, WINDOW = "third_textgenrnn_default", "textgenrnn_vocab.json", "<s>", 40
+FRAME, SHIFT = 512, 128  # samples of the denoiser's frames
+NOISE_DB = 5.0  # of speech over white noise
+LETTERS = 200
+RECURRENT = ("lstm", "gru", "simple_rnn")
+
+Check = tuple[str, float | None, Callable[[Path], float]]  # what it tells, the most it may be, how it is found
+
+
+def figures(corpus: Path | None) -> Iterator[dict[str, Any]]:
+    """The cost of each model, with `missing` where its files are not there."""
+    yield _row(f"text generator example in bfloat16: greedy characters of {LETTERS} that differ", 0.0) | {
+        "value": float(example_difference("bfloat16"))}
+    for what, limit, cost in CHECKS:
+        yield _row(what, limit) | ({"missing": "give --corpus"} if corpus is None else {"value": float(cost(corpus))})
+
+
+def example_difference(precision: str) -> int:
+    """Characters that differ between greedy texts of the example's model in float32 and in a precision."""
+    program = _program("text_generation/generate.py")
+    folder = EXAMPLES / "text_generation"
+    vocabulary = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
+    seed = json.loads((folder / "reference.json").read_text(encoding="utf-8"))["seed"]
+    graph = edgelstm.convert(folder / "model.keras", probe=False)
+    return _differing(["".join(program.generate(edgelstm.load(in_precision(graph, name)), vocabulary, seed, LETTERS, temperature=0))
+                       for name in ("float32", precision)])
+
+
+def text_difference(corpus: Path, precision: str) -> int:
+    """The same of textgenrnn's published model, which sees the last 40 characters at every step."""
+    numbers = json.loads((corpus / "data" / CHARACTERS).read_text(encoding="utf-8"))
+    folder = corpus / "public" / WRITER
+    graph = edgelstm.convert(folder / "model.json", weights=folder / "weights.hdf5", probe=False)
+    return _differing([_written(edgelstm.load(in_precision(graph, name)), numbers[START]) for name in ("float32", precision)])
+
+
+def voice_difference(corpus: Path, precision: str, ops: Collection[str] = ()) -> float:
+    """The largest difference of the probability of speech between a precision and float32, over the recording.
+
+    With `ops` only the layers of these ops are reduced.
+    """
+    program = _program("voice_activity/detect.py")
+    samples = program.read_wav(corpus / "data" / SPEECH)
+    graph = _converted(corpus, VOICE, sr=program.RATE, sequence=program.FRAME + program.CONTEXT)
+    chosen = {node.name: precision for node in layers(graph) if not ops or node.op in ops}
+    exact, reduced = (program.speech_probabilities(edgelstm.load(one), samples) for one in (graph, apply(graph, chosen)))
+    return float(np.max(np.abs(exact - reduced)))
+
+
+def denoising_loss(corpus: Path, precision: str) -> float:
+    """dB that the denoised recording loses to the one of float32."""
+    exact, reduced = (denoised_db(corpus, name) for name in ("float32", precision))
+    return exact - reduced
+
+
+def denoised_db(corpus: Path, precision: str) -> float:
+    """Scale-invariant signal-to-distortion ratio of the recording with noise, denoised by the mask, against the clean one."""
+    clean = _program("voice_activity/detect.py").read_wav(corpus / "data" / SPEECH)
+    noise = np.random.default_rng(5).standard_normal(clean.size)
+    noise *= np.sqrt(np.mean(np.square(clean, dtype=np.float64)) / np.mean(noise**2)) * 10 ** (-NOISE_DB / 20)
+    stream = edgelstm.load(in_precision(_converted(corpus, DENOISER), precision)).stream()
+    return si_sdr_db(clean, denoised(stream, (clean + noise).astype(np.float32)))
+
+
+def denoised(stream: edgelstm.Stream, noisy: np.ndarray) -> np.ndarray:
+    """Frames' magnitudes times the mask, with the noisy phase, overlapped and added."""
+    result = np.zeros(noisy.size)
+    for start in range(0, noisy.size - FRAME + 1, SHIFT):
+        spectrum = np.fft.rfft(noisy[start : start + FRAME])
+        mask = stream.step(np.abs(spectrum).astype(np.float32)[None])
+        result[start : start + FRAME] += np.fft.irfft(spectrum * mask.reshape(-1)) * (SHIFT / FRAME)
+    return result
+
+
+def si_sdr_db(clean: np.ndarray, found: np.ndarray) -> float:
+    """10 log10 of the energy of the part of a signal along the clean one over that of the rest."""
+    clean = clean.astype(np.float64)
+    target = clean * (found @ clean) / (clean @ clean)
+    return float(10 * np.log10(np.sum(target**2) / np.sum((found - target) ** 2)))
+
+
+def _written(model: edgelstm.Model, start: int) -> list[int]:
+    """The most probable next character, again and again."""
+    written = [start]
+    for _ in range(LETTERS):
+        seen = np.zeros((1, WINDOW), np.int32)
+        last = written[-WINDOW:]
+        seen[0, WINDOW - len(last) :] = last
+        written.append(int(np.argmax(model.predict(seen))))
+    return written
+
+
+def _differing(texts: Sequence[Sequence[Any]]) -> int:
+    return sum(a != b for a, b in zip(*texts, strict=True))
+
+
+def _row(what: str, limit: float | None) -> dict[str, Any]:
+    return {"row": "models", "size": "", "what": what, "target": limit}
+
+
+@cache
+def _program(path: str) -> ModuleType:
+    """An example program as a module."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, EXAMPLES / path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@cache
+def _converted(corpus: Path, name: str, **fix: int) -> Graph:
+    return edgelstm.convert(corpus / "public" / name / "model.onnx", fix=fix or None, probe=False)
+
+
+CHECKS: tuple[Check, ...] = (
+    (f"textgenrnn in bfloat16: greedy characters of {LETTERS} that differ", 0.0, partial(text_difference, precision="bfloat16")),
+    ("DTLN's first model in int8: SI-SDR lost, dB", 0.1, partial(denoising_loss, precision="int8")),
+    ("Silero VAD in int8: largest difference of a probability", 0.02, partial(voice_difference, precision="int8")),
+    ("the same with only the LSTM in int8", 0.02, partial(voice_difference, precision="int8", ops=RECURRENT)),
+    ("the same in bfloat16", None, partial(voice_difference, precision="bfloat16")),
+)

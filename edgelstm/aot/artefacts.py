@@ -1,0 +1,50 @@
+"""What a build is about to write. Nothing lies in the folder before everything is made and within its limits."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgelstm.aot.module import Wishes
+from edgelstm.aot.plan import StepProgram
+from edgelstm.aot.targets import BuildTarget
+from edgelstm.errors import BuildError
+
+
+@dataclass
+class Artefacts:
+    """A model compiled to the object `content`, and the files for the folder: contents and what each of them is, by name.
+
+    `replaces` are patterns of files of earlier builds that are deleted.
+    """
+
+    program: StepProgram
+    target: BuildTarget
+    wishes: Wishes
+    content: bytes
+    files: dict[str, bytes] = field(default_factory=dict)
+    about: dict[str, str] = field(default_factory=dict)
+    replaces: list[str] = field(default_factory=list)
+
+    def add(self, name: str, content: bytes | str, about: str = "") -> None:
+        """A file for the folder; one without a word about it is not listed in README.md."""
+        self.files[name] = content.encode() if isinstance(content, str) else content
+        if about:
+            self.about[name] = about
+
+    def write(self, folder: Path) -> None:
+        """Write all files, each in one step. Raises BuildError where that is not possible."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, content in self.files.items():
+                path = folder / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                beside = path.with_name(f".{path.name}.{os.urandom(6).hex()}.part")
+                try:
+                    beside.write_bytes(content)
+                    os.replace(beside, path)
+                finally:
+                    beside.unlink(missing_ok=True)
+            for path in (path for pattern in self.replaces for path in folder.glob(pattern) if path.name not in self.files):
+                path.unlink()
+        except OSError as error:
+            raise BuildError(f"{error.filename or folder}: cannot write: {error.strerror}") from None

@@ -1,0 +1,64 @@
+"""bfloat16 weights times float rows: every word of a panel holds two inputs, widened by a shift and a mask.
+
+Panels: [block][n_in / 2][vectors * lanes] words; the last input of an odd number has a row of its own that is float32.
+"""
+
+import functools
+from typing import Any
+
+from edgelstm.kernels import products
+from edgelstm.kernels.formats import Format
+
+
+def panel(v: Any, vectors: int) -> Any:
+    """Where a panel begins."""
+    return v.inline(lambda unit, n_in: unit * vectors * ((n_in + 1) // 2))
+
+
+@functools.cache
+def product(v: Any, vectors: int, rows: int) -> Any:
+    """Rows times a panel."""
+    return products.of_parts(v, vectors, _chained(v, vectors)) if rows == 1 else _several_rows(v, vectors)
+
+
+@functools.cache
+def pair(v: Any, vectors: int) -> Any:
+    """Two rows times a panel each."""
+    return products.pair_of_parts(v, vectors, _chained(v, vectors))
+
+
+def _several_rows(v: Any, vectors: int) -> Any:
+    fma_pairs, fma_block, width = v.fma_pairs, v.fma_block, vectors * v.lanes
+
+    @v.inline
+    def product(block, x, i, stride, w, j, n_in):
+        pairs = n_in // 2
+        for k in range(pairs):
+            block = fma_pairs(block, x, i + 2 * k, stride, w, j + k * width, 0, vectors)
+        if n_in % 2 == 1:
+            block = fma_block(block, x, i + 2 * pairs, stride, w, j + pairs * width, 0, vectors)
+        return block
+
+    return product
+
+
+def _chained(v: Any, vectors: int) -> Any:
+    fma_pairs, fma_block = v.fma_pairs, v.fma_block
+    width, parallel = vectors * v.lanes, products.chains(vectors)
+
+    @v.inline
+    def more(parts, x, i, w, j, n_in):
+        pairs = n_in // 2
+        whole = pairs - pairs % parallel
+        for k in range(0, whole, parallel):
+            parts = fma_pairs(parts, x, i + 2 * k, 2, w, j + k * width, width, vectors)
+        for k in range(whole, pairs):
+            parts = fma_pairs(parts[:vectors], x, i + 2 * k, 0, w, j + k * width, 0, vectors) + parts[vectors:]
+        if n_in % 2 == 1:
+            parts = fma_block(parts[:vectors], x, i + 2 * pairs, 0, w, j + pairs * width, 0, vectors) + parts[vectors:]
+        return parts
+
+    return more
+
+
+FORMAT = Format(panel, products.row_block, product, pair)

@@ -1,0 +1,72 @@
+"""Rows of floats rounded to small integers with one scale each: what formats that multiply bytes do first.
+
+Of a row x: m = max |x|, scale = m / 127, numbers = x * (127 / m) rounded half to even. Where m is below 2 ** -100, scale and
+numbers are 0; where it is infinite, so is the scale, and all but the infinities is (almost) 0. A fixed scale s takes the
+place of m / 127: numbers = x * (1 / s), bounded by +-127, rounded half to even. NaN anywhere makes the scale NaN.
+"""
+
+import functools
+from typing import Any
+
+_NOTHING = 2.0**-100
+_LEAST = 2.0**-126  # times any finite number at most 4, but infinities stay
+
+
+@functools.cache
+def make(v: Any) -> Any:
+    """`round_row(to, x, i, n, scale, offset) -> scale`: the numbers of x[i : i + n], plus a constant, as bytes from to[0] on.
+
+    `to` is u8* with room for whole vectors; bytes beyond n are those of zeros. `scale` is the fixed one, or 0.
+    """
+    largest, numbers, f32 = _largest(v), _numbers(v), v.f32
+
+    @v.inline
+    def round_row(to, x, i, n, scale, offset):
+        if scale > 0.0:
+            top = numbers(to, x, i, n, f32(1.0) / scale, offset)
+            return scale if top == top else top
+        top = largest(x, i, n)
+        if top < f32(_NOTHING):
+            numbers(to, x, i, n, f32(0.0), offset)
+            return f32(0.0)
+        inverse = f32(127.0) / top
+        numbers(to, x, i, n, inverse if inverse > f32(_LEAST) else f32(_LEAST), offset)
+        return top / f32(127.0)
+
+    return round_row
+
+
+def _largest(v: Any) -> Any:
+    load, load_part, largest, greatest, zero, lanes = v.load, v.load_part, v.largest, v.greatest, v.zero, v.lanes
+
+    @v.inline
+    def find(x, i, n):
+        m, whole = zero(), n - n % lanes
+        for k in range(0, whole, lanes):
+            m = largest(m, load(x, i + k))
+        if whole < n:
+            m = largest(m, load_part(x, i + whole, n - whole))
+        return greatest(m)
+
+    return find
+
+
+def _numbers(v: Any) -> Any:
+    """`numbers(to, x, i, n, inverse, offset)` writes them and returns the largest |x|."""
+    load, load_part, store_octets, lanes = v.load, v.load_part, v.store_octets, v.lanes
+    largest, greatest, zero, least, most = v.largest, v.greatest, v.zero, v.max, v.min
+
+    @v.inline
+    def numbers(to, x, i, n, inverse, offset):
+        m, whole = zero(), n - n % lanes
+        for k in range(0, whole, lanes):
+            row = load(x, i + k)
+            m = largest(m, row)
+            store_octets(to, k, least(most(row * inverse, 127.0), -127.0), offset)
+        if whole < n:
+            row = load_part(x, i + whole, n - whole)
+            m = largest(m, row)
+            store_octets(to, whole, least(most(row * inverse, 127.0), -127.0), offset)
+        return greatest(m)
+
+    return numbers

@@ -1,0 +1,164 @@
+"""What the activations of each layer are on data of the user: fixed scales for int8-static, covariances for int4.
+
+The range of a scale may be `max` (the largest value seen), `percentile` (99.99 % of the values lie inside) or `mse` (the least
+mean-square error of the rounded activations).
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgelstm import ops
+from edgelstm.arrays import complete, named_inputs
+from edgelstm.errors import FormatError, PrecisionError, ShapeError
+from edgelstm.graph import Graph, Node
+from edgelstm.ops.recurrent import Recurrent
+from edgelstm.precision.choose import layers
+from edgelstm.precision.measure import frame_ports, is_stepped, observe, with_sequences
+
+RANGES = ("mse", "percentile", "max")
+PERCENTILE = 99.99
+MOST_NUMBERS = 1 << 24  # of one input of the calibration data; evenly spaced rows are taken of more
+MOST_ROWS = 1 << 14  # of activations that a covariance is taken from
+MOST_SEARCHED = 1 << 18  # activations that a range is searched with
+LARGEST = 127
+_FRACTIONS = np.geomspace(0.05, 1.0, 60)  # of the largest activation, tried as ends of the range
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """The activations that multiply one weight matrix: a scale by each kind of range, and their second moments."""
+
+    scales: Mapping[str, float]
+    covariance: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Calibration data as arrays by input name, and what every layer saw of them: {node name: {role of the weights: Observed}}."""
+
+    data: Mapping[str, np.ndarray]
+    layers: Mapping[str, Mapping[str, Observed]]
+
+
+def calibrate(graph: Graph, given: Any) -> Calibration:
+    """The float32 graph run on calibration data: an array, a dict of arrays, or the path of a .npy or .npz file, as `predict`
+    takes them. Models with explicit states and no time axis take the time steps as one more axis in front.
+
+    Raises PrecisionError for data that are empty, not finite or of the wrong shape.
+    """
+    data = read_data(graph, given)
+    graph = with_sequences(graph)
+    values = _multiplied(graph)
+    wanted = {value for pair in values.values() for group in pair.values() for value in group} - set(graph.constants)
+    try:
+        signals = observe(graph, sorted(wanted), data).values
+    except ShapeError as error:
+        raise PrecisionError(f"calibration data do not fit the model: {error}") from None
+    arrays = {name: signal.array for name, signal in signals.items()} | dict(graph.constants)
+    nodes = {node.name: node for node in graph.nodes}
+    seen = {name: {role: _observed(nodes[name], role, [arrays[value] for value in group], graph)
+                   for role, group in pair.items()} for name, pair in values.items()}
+    return Calibration(data, seen)
+
+
+def read_data(graph: Graph, given: Any) -> dict[str, np.ndarray]:
+    """Calibration data by input name, checked. Raises PrecisionError."""
+    given = _from_file(Path(given)) if isinstance(given, str | os.PathLike) else given
+    plain = [port.name for port in frame_ports(graph)]
+    if isinstance(given, Mapping) and len(given) == len(plain) == 1 and not set(given) & set(plain):
+        given = next(iter(given.values()))
+    try:
+        arrays = {name: np.asarray(array) for name, array in named_inputs(graph, given).items()}
+        data = _stepped(graph, arrays) if is_stepped(graph, arrays) else complete(graph, arrays)
+    except (ShapeError, ValueError) as error:
+        raise PrecisionError(f"calibration data do not fit the model: {error}") from None
+    for name, array in data.items():
+        if not array.size and name in plain:
+            raise PrecisionError(f"calibration data are empty: input {name!r} has the shape {list(array.shape)}")
+        if array.dtype.kind == "f" and not np.all(np.isfinite(array)):
+            raise PrecisionError(f"calibration data hold NaN or infinity in input {name!r}")
+    return _thinned(graph, data)
+
+
+def _from_file(path: Path) -> Any:
+    from edgelstm.cli.signals import read_arrays
+
+    if path.suffix.lower() not in (".npy", ".npz"):
+        raise PrecisionError(f"calibration data {str(path)!r}: only .npy and .npz files are supported")
+    try:
+        arrays = read_arrays(path)
+    except FormatError as error:
+        raise PrecisionError(f"calibration data: {error}") from None
+    return arrays.get(None, arrays)
+
+
+def _stepped(graph: Graph, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Arrays with the time steps in front, checked step by step in shape and as a whole in dtype."""
+    frames = {port.name for port in frame_ports(graph)}
+    first = complete(graph, {name: array[0] if name in frames and len(array) else array for name, array in arrays.items()})
+    counts = {name: len(array) for name, array in arrays.items() if name in frames}
+    if len(set(counts.values())) > 1:
+        raise ShapeError(f"the inputs have {counts} time steps in front; all must have as many")
+    return {name: array.astype(first[name].dtype) for name, array in arrays.items()}
+
+
+def _thinned(graph: Graph, data: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Data with evenly spaced rows of the batch left, where they are too many."""
+    axes = {port.name: port.batch for port in graph.inputs}
+    largest = max(array.size for array in data.values())
+    if largest <= MOST_NUMBERS or is_stepped(graph, data) or any(axes[name] is None for name in data):
+        return data
+    rows = max(array.shape[axes[name]] for name, array in data.items())
+    step = -(-largest // MOST_NUMBERS)
+    return {name: np.take(array, range(0, rows, step), axes[name]) for name, array in data.items()}
+
+
+def _multiplied(graph: Graph) -> dict[str, dict[str, list[str]]]:
+    """{node: {role of its weights: the values that they are multiplied with}} of every layer but embeddings."""
+    values = {}
+    for node in layers(graph):
+        if isinstance(ops.get(node.op), Recurrent):
+            start = dict(zip(ops.get(node.op).roles(len(node.inputs)), node.inputs, strict=True)).get("h0")
+            values[node.name] = {"W": [node.inputs[0]], "R": [node.outputs[0], *([] if start is None else [start])]}
+        elif node.op != "embedding":
+            values[node.name] = {"W": [node.inputs[0]]}
+    return values
+
+
+def _observed(node: Node, role: str, arrays: list[np.ndarray], graph: Graph) -> Observed:
+    rows = np.concatenate([_rows(node, array, graph) for array in arrays])
+    some = rows[:: -(-len(rows) // MOST_ROWS) or 1].astype(np.float64)
+    return Observed({name: fitted_scale(np.abs(rows), name) for name in RANGES}, some.T @ some / max(1, len(some)))
+
+
+def _rows(node: Node, array: np.ndarray, graph: Graph) -> np.ndarray:
+    """What the weights of a node are multiplied with, a row for each product; zero padding of convolutions is left out."""
+    if node.op != "conv1d":
+        return array.reshape(-1, array.shape[-1])
+    taps, per_group, _ = graph.constants[node.inputs[1]].shape
+    array = array.reshape(-1, *array.shape[-2:])
+    reach = (taps - 1) * node.attrs["dilation"] + 1
+    array = np.pad(array, ((0, 0), (max(0, reach - array.shape[1]), 0), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(array, reach, axis=1)[..., :: node.attrs["dilation"]]
+    groups = array.shape[2] // per_group
+    split = windows.reshape(*windows.shape[:2], groups, per_group, taps).transpose(0, 1, 2, 4, 3)
+    return split.reshape(-1, taps * per_group)
+
+
+def fitted_scale(sizes: np.ndarray, kind: str) -> float:
+    """The scale of activations of these sizes; 1/127 where all are zero."""
+    sizes = sizes.reshape(-1)
+    largest = float(np.max(sizes, initial=0.0))
+    if kind == "percentile" and largest:
+        largest = float(np.percentile(sizes, PERCENTILE)) or largest
+    if kind == "mse" and largest:
+        some = sizes[:: -(-len(sizes) // MOST_SEARCHED) or 1]
+        ends = largest * _FRACTIONS
+        errors = [np.mean(np.square(some - np.minimum(np.rint(some * (LARGEST / end)), LARGEST) * (end / LARGEST))) for end in ends]
+        largest = float(ends[int(np.argmin(errors))])
+    return float(np.float32(max(largest, np.finfo(np.float32).tiny * LARGEST) / LARGEST)) if largest else 1 / LARGEST

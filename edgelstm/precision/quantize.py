@@ -1,0 +1,142 @@
+"""From a matrix of floats to stored weights: rounding, the choice of scales, and rounding that makes up for its own errors.
+
+Scales by `max` let the largest weight of a column be the largest number; those by `mse` leave the least mean-square error, and are
+never worse by that measure. A scale of int4 may be negative, so that the weight of largest size can become -8.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from edgelstm.errors import PrecisionError
+from edgelstm.ops.stored import GROUP, Stored, bfloat16_widened, pack_nibbles
+
+SCALES = ("mse", "max")
+INT8_LIMITS, INT4_LIMITS = (-127, 127), (-8, 7)
+DAMPING = 0.01  # of the mean variance of the inputs, added to each
+
+_INT8_RANGES = np.linspace(0.7, 1.0, 13)  # of the largest weight, tried as ends of the range
+_INT4_RANGES = np.concatenate([np.linspace(0.6, 1.15, 12), -np.linspace(0.6, 1.15, 12)])
+_CHUNK = 1 << 20  # weights that are searched at once
+_SMALLEST = float(np.finfo(np.float32).tiny)
+
+
+def bfloat16(array: np.ndarray) -> np.ndarray:
+    """The bits of the nearest bfloat16 numbers, ties to even; NaN stays NaN."""
+    bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
+    rounded = (bits + (0x7FFF + ((bits >> 16) & 1)).astype(np.uint32)) >> 16
+    return np.where(np.isnan(array), (bits >> 16) | 0x40, rounded).astype(np.uint16)
+
+
+def quantize(matrix: np.ndarray, precision: str, *, scales: str = "mse", covariance: np.ndarray | None = None) -> Stored:
+    """A matrix (n_in, n_out) in a reduced precision.
+
+    `covariance` (n_in, n_in) of the inputs it is multiplied with lets int4 make up for each rounding error by the weights that are
+    rounded later. Raises PrecisionError for weights that are not finite; bfloat16 keeps those.
+    """
+    matrix = np.asarray(matrix, np.float32)
+    if precision == "bfloat16":
+        return Stored(precision, bfloat16(matrix), None, matrix.shape)
+    if not np.all(np.isfinite(matrix)):
+        raise PrecisionError(f"the weights hold NaN or infinity, which {precision} cannot; use float32 or bfloat16 there")
+    if precision == "int4":
+        values, scale = _int4(matrix, scales) if covariance is None else _compensated(matrix, scales, covariance)
+        return Stored(precision, pack_nibbles(values), bfloat16(scale), matrix.shape)
+    values, scale = _in_chunks(matrix, lambda part: _int8(part, scales))
+    return Stored(precision, values, scale, matrix.shape)
+
+
+def _int8(matrix: np.ndarray, scales: str) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers and one scale per column."""
+    largest = np.max(np.abs(matrix), axis=0, initial=0.0) / INT8_LIMITS[1]
+    ranges = (1.0,) if scales == "max" else _INT8_RANGES
+    scale = _best_scale(matrix, (largest * r for r in ranges), INT8_LIMITS, _usable)
+    return _rounded(matrix, scale, INT8_LIMITS), scale
+
+
+def _int4(matrix: np.ndarray, scales: str) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers (n_in, n_out), and scales (groups, n_out) that are bfloat16 numbers."""
+    parts = [_in_chunks(matrix[first:first + GROUP], lambda part: _int4_group(part, scales))
+             for first in range(0, len(matrix), GROUP)]
+    if not parts:
+        return np.zeros(matrix.shape, np.int8), np.zeros((0, matrix.shape[1]), np.float32)
+    return np.concatenate([values for values, _ in parts]), np.stack([scale for _, scale in parts])
+
+
+def _int4_group(group: np.ndarray, scales: str) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers and scales of up to 32 inputs."""
+    if scales == "max":
+        candidates = [np.max(np.abs(group), axis=0, initial=0.0) / INT4_LIMITS[1]]
+    else:
+        extreme = np.take_along_axis(group, np.argmax(np.abs(group), axis=0)[None], axis=0)[0]
+        candidates = [extreme * r / INT4_LIMITS[0] for r in _INT4_RANGES]
+    scale = _best_scale(group, candidates, INT4_LIMITS, _usable_bfloat16)
+    return _rounded(group, scale, INT4_LIMITS), scale
+
+
+def _best_scale(matrix: np.ndarray, candidates: Iterator[np.ndarray] | list[np.ndarray], limits: tuple[int, int],
+                usable: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Of scales per column the ones with the least square error; each is also tried as its numbers would like it best."""
+    best, least = np.zeros(matrix.shape[1], np.float32), np.full(matrix.shape[1], np.inf)
+    for number, candidate in enumerate(candidates):
+        first = usable(candidate)
+        for scale in (first, usable(_least_squares(matrix, first, limits))) if number else (first,):
+            error = np.sum(np.square(matrix - _rounded(matrix, scale, limits) * scale), axis=0)
+            better = error < least
+            best, least = np.where(better, scale, best), np.where(better, error, least)
+    return best
+
+
+def _least_squares(matrix: np.ndarray, scale: np.ndarray, limits: tuple[int, int]) -> np.ndarray:
+    """The scale that fits a column best once its numbers are chosen."""
+    numbers = _rounded(matrix, scale, limits).astype(np.float32)
+    energy = np.sum(np.square(numbers), axis=0)
+    return np.where(energy > 0, np.sum(numbers * matrix, axis=0) / np.maximum(energy, 1), scale)
+
+
+def _usable(scale: np.ndarray) -> np.ndarray:
+    """Scales as float32; those that would be denormal become 0, and with them their weights."""
+    return np.where(np.abs(scale) < _SMALLEST, 0.0, scale).astype(np.float32)
+
+
+def _usable_bfloat16(scale: np.ndarray) -> np.ndarray:
+    return _usable(bfloat16_widened(bfloat16(scale.astype(np.float32))))
+
+
+def _rounded(matrix: np.ndarray, scale: np.ndarray, limits: tuple[int, int]) -> np.ndarray:
+    """The nearest numbers within the limits; 0 where the scale is 0."""
+    with np.errstate(divide="ignore", over="ignore"):
+        inverse = np.where(scale == 0, 0, 1 / scale.astype(np.float64))
+    return np.clip(np.rint(matrix * inverse), *limits).astype(np.int8)
+
+
+def _in_chunks(matrix: np.ndarray, work: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """The work done on some columns after others, so that what it needs on the way stays small."""
+    columns = max(1, _CHUNK // max(1, len(matrix)))
+    found = [work(matrix[:, first:first + columns]) for first in range(0, max(1, matrix.shape[1]), columns)]
+    return np.concatenate([values for values, _ in found], axis=1), np.concatenate([scale for _, scale in found])
+
+
+def _compensated(matrix: np.ndarray, scales: str, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """int4 numbers and scales, inputs rounded in turn: what one rounding adds to the output, the inputs that follow take away as
+    far as they are correlated with it (Frantar et al. 2022, GPTQ)."""
+    upper = _inverse_factor(covariance)
+    rest, values, scale = matrix.astype(np.float64), np.zeros(matrix.shape, np.int8), []
+    for first in range(0, len(matrix), GROUP):
+        group = slice(first, min(first + GROUP, len(matrix)))
+        scale.append(_in_chunks(rest[group].astype(np.float32), lambda part: _int4_group(part, scales))[1])
+        errors = np.zeros((group.stop - first, matrix.shape[1]))
+        for i in range(first, group.stop):
+            values[i] = _rounded(rest[i], scale[-1], INT4_LIMITS)
+            errors[i - first] = (rest[i] - values[i] * scale[-1].astype(np.float64)) / upper[i, i]
+            rest[i + 1:group.stop] -= np.outer(upper[i, i + 1:group.stop], errors[i - first])
+        rest[group.stop:] -= upper[group, group.stop:].T @ errors
+    return values, np.stack(scale) if scale else np.zeros((0, matrix.shape[1]), np.float32)
+
+
+def _inverse_factor(covariance: np.ndarray) -> np.ndarray:
+    """The upper triangular factor of the inverse of the damped covariance."""
+    damped = np.array(covariance, np.float64)
+    mean = float(np.mean(np.diag(damped))) if len(damped) else 0.0
+    damped[np.diag_indices_from(damped)] += DAMPING * mean if mean > 0 else 1.0
+    return np.linalg.cholesky(np.linalg.inv(damped)).T

@@ -1,0 +1,161 @@
+"""What calibration sees of activations, held against NumPy on the float64 reference; and the data that it refuses."""
+
+from importlib import import_module
+
+import numpy as np
+import pytest
+
+from edgelstm import PrecisionError, precision, reference
+from edgelstm.builder import GraphBuilder
+from edgelstm.precision.measure import with_outputs
+from tests.conftest import Layers, stacked_graph
+from tests.tiny_models import sequence_graph, step_graph, two_in_two_out_graph
+
+
+def scales_of(graph, data):
+    found = precision.calibrate(graph, data).layers
+    return {name: {role: dict(seen.scales) for role, seen in pair.items()} for name, pair in found.items()}
+
+
+def test_ranges_are_those_of_the_activations(rng):
+    graph = stacked_graph()
+    x = rng.standard_normal((3, 40, 5)).astype(np.float32)
+    found = scales_of(graph, x)
+    values = reference.run(with_outputs(graph, [node.outputs[0] for node in graph.nodes[:3]]), {"x": x})
+    read = {"lstm": ("x", "lstm"), "gru": ("lstm", "gru"), "simple_rnn": ("gru", "simple_rnn"), "dense": ("simple_rnn",)}
+    values["x"] = x
+    assert list(found) == list(read)
+    for name, sources in read.items():
+        for role, source in zip("WR", sources, strict=False):
+            sizes = np.abs(values[source])
+            assert found[name][role]["max"] == pytest.approx(np.max(sizes) / 127, rel=1e-5)
+            assert found[name][role]["percentile"] == pytest.approx(np.percentile(sizes, 99.99) / 127, rel=1e-5)
+            assert found[name][role]["mse"] <= found[name][role]["max"] * (1 + 1e-6)
+
+
+def test_mse_cuts_outliers_off_where_that_pays(rng):
+    graph = stacked_graph()
+    x = rng.standard_normal((3, 4000, 5)).astype(np.float32)
+    x[0, 0, 0] = 40
+    scales = scales_of(graph, x)["lstm"]["W"]
+
+    def error(scale):
+        return np.mean((x - np.clip(np.rint(x / scale), -127, 127) * scale) ** 2)
+
+    assert error(scales["mse"]) < error(scales["max"]) and scales["percentile"] < scales["max"]
+    assert error(scales["mse"]) <= min(error(scale) for scale in np.linspace(0.2, 1, 30) * scales["max"]) * 1.05
+
+
+def test_covariances_are_second_moments(rng):
+    graph = sequence_graph()
+    x = rng.standard_normal((4, 30, 3)).astype(np.float32)
+    seen = precision.calibrate(graph, x).layers["cell"]
+    h = reference.run(graph, {"x": x})["y"].reshape(-1, 4)
+    rows = x.reshape(-1, 3).astype(np.float64)
+    np.testing.assert_allclose(seen["W"].covariance, rows.T @ rows / 120, rtol=1e-5)
+    np.testing.assert_allclose(seen["R"].covariance, h.T @ h / 120, rtol=1e-4, atol=1e-7)
+
+
+def test_initial_states_count_and_last_states_alone_do_not_hide_the_sequence(rng):
+    net = Layers()
+    x = net.builder.input("x", "float32", ("batch", "time", 5))
+    parts = [x, net.weights(5, 24), net.weights(6, 24), None, net.builder.input("h0", "float32", ("batch", 6))]
+    graph = net.graph(last=net.builder.add_many("lstm", *parts, used=(False, True), name="cell")[1])
+    frames = rng.standard_normal((1, 9, 5))
+    for start in (0, 3):
+        scale = scales_of(graph, {"x": frames, "h0": np.full((1, 6), start)})["cell"]["R"]["max"]
+        assert scale == pytest.approx(3 / 127) if start else 0 < scale < 1 / 127
+
+
+def test_activations_that_are_all_zero_have_a_scale():
+    assert scales_of(sequence_graph(), np.zeros((1, 5, 3)))["cell"]["W"] == dict.fromkeys(precision.RANGES, 1 / 127)
+
+
+def conv_graph(**attrs):
+    builder, rng = GraphBuilder(), np.random.default_rng(4)
+    x = builder.input("x", "float32", ("batch", "time", 4))
+    W = builder.constant(rng.standard_normal((3, 4 // attrs.get("groups", 1), 6)), "W")
+    builder.output("y", builder.add("conv1d", x, W, name="conv1d", **attrs))
+    return builder.build()
+
+
+@pytest.mark.parametrize("attrs", [{}, {"dilation": 2}, {"padding": "causal"}, {"groups": 2}], ids=str)
+def test_windows_of_convolutions(attrs, rng):
+    graph, x = conv_graph(**attrs), rng.standard_normal((2, 9, 4)).astype(np.float32)
+    seen = precision.calibrate(graph, x).layers["conv1d"]["W"]
+    reach, groups = 2 * attrs.get("dilation", 1) + 1, attrs.get("groups", 1)
+    rows = [x[b, t:t + reach:attrs.get("dilation", 1), g * 4 // groups:(g + 1) * 4 // groups].reshape(-1)
+            for b in range(2) for t in range(10 - reach) for g in range(groups)]
+    np.testing.assert_allclose(seen.covariance, np.transpose(rows) @ np.array(rows) / len(rows), rtol=1e-5, atol=1e-6)
+
+
+def test_compensated_int4_is_nearer_on_the_data(rng):
+    graph = stacked_graph(features=8, units=64)
+    x = np.cumsum(rng.standard_normal((4, 200, 8)), axis=1).astype(np.float32) / 10
+    exact = reference.run(graph, {"x": x})["y"]
+    errors = [np.sqrt(np.mean((reference.run(precision.apply(graph, precision.resolve(graph, "int4"), seen), {"x": x})["y"] - exact) ** 2))
+              for seen in (None, precision.calibrate(graph, x))]
+    assert errors[1] < 0.9 * errors[0]
+
+
+def test_models_of_one_step_take_the_steps_in_front(rng):
+    x = rng.standard_normal((20, 1, 3)).astype(np.float32)
+    for data in (x, {"x": x, "h": np.zeros((1, 4), np.float32)}):
+        seen = precision.calibrate(step_graph(), data)
+        assert seen.layers["dense"]["W"].scales["max"] == pytest.approx(np.max(np.abs(x)) / 127)
+    assert precision.calibrate(step_graph(), x[0]).data["x"].shape == (1, 3)
+
+
+@pytest.mark.parametrize("how", ["array", "list", "dict", "npy", "npz", "npz of another name"])
+def test_data_may_be_given_in_many_ways(how, rng, tmp_path):
+    graph, x = sequence_graph(), rng.standard_normal((2, 7, 3))
+    np.save(tmp_path / "x.npy", x)
+    np.savez(tmp_path / "x.npz", x=x)
+    np.savez(tmp_path / "other.npz", x)
+    given = {"array": x, "list": x.tolist(), "dict": {"x": x}, "npy": tmp_path / "x.npy", "npz": str(tmp_path / "x.npz"),
+             "npz of another name": tmp_path / "other.npz"}[how]
+    found = precision.calibrate(graph, given).data
+    assert found["x"].dtype == np.float32
+    np.testing.assert_array_equal(found["x"], x.astype(np.float32))
+
+
+def test_several_inputs_by_name(rng):
+    x, s = rng.standard_normal((2, 7, 3)), rng.standard_normal((2, 7, 1))
+    assert set(precision.calibrate(two_in_two_out_graph(), {"x": x, "s": s}).data) == {"x", "s"}
+    for given in (x, {"x": x}, {"x": x, "s": s[:1]}, {"x": x, "t": s}):
+        with pytest.raises(PrecisionError, match="calibration data do not fit the model"):
+            precision.calibrate(two_in_two_out_graph(), given)
+
+
+@pytest.mark.parametrize(("given", "message"), [
+    (np.zeros((2, 7, 4)), "do not fit the model.*3"),
+    (np.zeros((7, 3)), "do not fit the model"),
+    (np.full((2, 7, 3), np.nan), "NaN or infinity in input 'x'"),
+    (np.array([[[1, 2, np.inf]]]), "NaN or infinity in input 'x'"),
+    (np.zeros((0, 7, 3)), r"are empty.*\[0, 7, 3\]"),
+    (np.zeros((2, 0, 3)), r"are empty.*\[2, 0, 3\]"),
+    ([], "do not fit the model|are empty"),
+    ("words", "only .npy and .npz"),
+    (np.array([["a", "b"]]), "do not fit the model"),
+    (object(), "do not fit the model"),
+    ({}, "do not fit the model"),
+    ([[1.0], [1.0, 2.0]], "do not fit the model"),
+])
+def test_refuses(given, message):
+    with pytest.raises(PrecisionError, match=message):
+        precision.calibrate(sequence_graph(), given)
+
+
+def test_refuses_files_that_hold_no_numbers(tmp_path):
+    (tmp_path / "bad.npy").write_bytes(b"no array")
+    (tmp_path / "bad.npz").write_bytes(b"no archive")
+    np.save(tmp_path / "words.npy", np.array(["a"]))
+    for name in ("bad.npy", "bad.npz", "words.npy", "none.npy"):
+        with pytest.raises(PrecisionError, match="calibration data"):
+            precision.calibrate(sequence_graph(), tmp_path / name)
+
+
+def test_many_rows_are_thinned(rng, monkeypatch):
+    monkeypatch.setattr(import_module("edgelstm.precision.calibrate"), "MOST_NUMBERS", 100)
+    found = precision.calibrate(sequence_graph(), np.arange(40 * 5 * 3).reshape(40, 5, 3) / 600).data["x"]
+    assert found.shape == (7, 5, 3) and found[1, 0, 0] == pytest.approx(6 * 15 / 600)
