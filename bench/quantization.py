@@ -5,8 +5,8 @@
 
 Speed: two runtimes take turns in short bursts, after both were held against the float64 reference; a ratio is the median of the
 ratios within each turn and below 1 where EdgeLSTM is faster, `spread` gives their quartiles. Accuracy: the largest absolute
-error of a random layer over sequences of 1000 steps, against the float64 equations on the unrounded weights. The exit status is 1
-when a target is missed.
+error of a random layer over sequences of 1000 steps, against the float64 equations on the unrounded weights. The exit status
+is 1 when a target is missed.
 """
 
 import argparse
@@ -35,6 +35,7 @@ WRONG = 0.5  # an error of an output between -1 and 1 from which numbers are wro
 ACCURACY_LIMITS = {"int8": dict(zip(LARGE, (0.013, 0.013, 0.013, 0.022), strict=True)),
                    "bfloat16": dict.fromkeys(LARGE, 3.5e-3), "int4": dict.fromkeys(LARGE, 0.16)}
 OVER_PEER = 0.9  # of the error of ONNX Runtime's DynamicQuantizeLSTM, which int8 may have
+CALIBRATION_SEQUENCES = 4
 BYTES_SIZE, BYTES_LIMITS = "128,512", {"bfloat16": 0.51, "int8": 0.27, "int4": 0.16}
 HEADS = ("row", "size", "what", "value", "beside", "ratio", "spread", "target", "")
 
@@ -104,7 +105,8 @@ def accuracy(size: str) -> Iterator[Found]:
 
     errors = {name: error(edgelstm_runner(replace(work, precision=name))) for name in ACCURACY_LIMITS}
     for name, limits in ACCURACY_LIMITS.items():
-        yield {"row": "accuracy", "size": size, "what": f"largest error of {name}", "value": errors[name], "target": limits[size]}
+        yield {"row": "accuracy", "size": size, "what": f"largest error of {name}", "value": errors[name],
+               "target": limits[size]}
     plain = errors["int4"]
     yield {"row": "accuracy", "size": size, "what": "int4 rounded with calibration data, over plain rounding", "target": 1.0,
            "value": (value := error(_calibrated(work, "int4"))), "beside": f"plain {plain:.3g}", "ratio": value / plain}
@@ -118,8 +120,9 @@ def accuracy(size: str) -> Iterator[Found]:
 
 
 def _calibrated(work: Work, precision: str) -> Runner:
-    """EdgeLSTM with weights rounded by the help of a sequence that no error is measured on."""
-    graph, seen = work.cell.graph, np.random.default_rng(11).standard_normal(work.input_shape).astype(np.float32)
+    """EdgeLSTM with weights rounded by the help of sequences that no error is measured on."""
+    shape = (CALIBRATION_SEQUENCES, *work.input_shape[1:])
+    graph, seen = work.cell.graph, np.random.default_rng(11).standard_normal(shape).astype(np.float32)
     return calling("EdgeLSTM", edgelstm.load(apply(graph, resolve(graph, precision), calibrate(graph, seen))).predict)
 
 

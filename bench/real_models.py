@@ -17,7 +17,8 @@ import numpy as np
 import edgelstm
 from bench.runners import in_precision
 from edgelstm.graph import Graph
-from edgelstm.precision import apply, layers
+from edgelstm.precision import apply, calibrate, layers
+from edgelstm.precision.auto import choose
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 DENOISER, VOICE, SPEECH = "third_dtln_model1", "third_silero_vad_16k_op15", "silero_test.wav"
@@ -45,8 +46,8 @@ def example_difference(precision: str) -> int:
     vocabulary = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
     seed = json.loads((folder / "reference.json").read_text(encoding="utf-8"))["seed"]
     graph = edgelstm.convert(folder / "model.keras", probe=False)
-    return _differing(["".join(program.generate(edgelstm.load(in_precision(graph, name)), vocabulary, seed, LETTERS, temperature=0))
-                       for name in ("float32", precision)])
+    models = [edgelstm.load(in_precision(graph, name)) for name in ("float32", precision)]
+    return _differing(["".join(program.generate(model, vocabulary, seed, LETTERS, temperature=0)) for model in models])
 
 
 def text_difference(corpus: Path, precision: str) -> int:
@@ -62,12 +63,17 @@ def voice_difference(corpus: Path, precision: str, ops: Collection[str] = ()) ->
 
     With `ops` only the layers of these ops are reduced.
     """
-    program = _program("voice_activity/detect.py")
-    samples = program.read_wav(corpus / "data" / SPEECH)
-    graph = _converted(corpus, VOICE, sr=program.RATE, sequence=program.FRAME + program.CONTEXT)
+    program, graph, samples = _voice(corpus)
     chosen = {node.name: precision for node in layers(graph) if not ops or node.op in ops}
-    exact, reduced = (program.speech_probabilities(edgelstm.load(one), samples) for one in (graph, apply(graph, chosen)))
-    return float(np.max(np.abs(exact - reduced)))
+    return _largest_difference(program, samples, graph, apply(graph, chosen))
+
+
+def voice_difference_in_auto(corpus: Path, max_error: float) -> float:
+    """The same in the precisions that `auto` chooses on this machine, with the recording as calibration data."""
+    program, graph, samples = _voice(corpus)
+    calibration = calibrate(graph, np.stack(list(program.frames(samples)))[:, None])
+    chosen, _ = choose(graph, calibration, max_error)
+    return _largest_difference(program, samples, graph, apply(graph, chosen, calibration))
 
 
 def denoising_loss(corpus: Path, precision: str) -> float:
@@ -100,6 +106,18 @@ def si_sdr_db(clean: np.ndarray, found: np.ndarray) -> float:
     clean = clean.astype(np.float64)
     target = clean * (found @ clean) / (clean @ clean)
     return float(10 * np.log10(np.sum(target**2) / np.sum((found - target) ** 2)))
+
+
+def _voice(corpus: Path) -> tuple[ModuleType, Graph, np.ndarray]:
+    """The example program, the detector's graph and the recording."""
+    program = _program("voice_activity/detect.py")
+    graph = _converted(corpus, VOICE, sr=program.RATE, sequence=program.FRAME + program.CONTEXT)
+    return program, graph, program.read_wav(corpus / "data" / SPEECH)
+
+
+def _largest_difference(program: ModuleType, samples: np.ndarray, *graphs: Graph) -> float:
+    exact, reduced = (program.speech_probabilities(edgelstm.load(graph), samples) for graph in graphs)
+    return float(np.max(np.abs(exact - reduced)))
 
 
 def _written(model: edgelstm.Model, start: int) -> list[int]:
@@ -136,9 +154,11 @@ def _converted(corpus: Path, name: str, **fix: int) -> Graph:
 
 
 CHECKS: tuple[Check, ...] = (
-    (f"textgenrnn in bfloat16: greedy characters of {LETTERS} that differ", 0.0, partial(text_difference, precision="bfloat16")),
+    (f"textgenrnn in bfloat16: greedy characters of {LETTERS} that differ", 0.0,
+     partial(text_difference, precision="bfloat16")),
     ("DTLN's first model in int8: SI-SDR lost, dB", 0.1, partial(denoising_loss, precision="int8")),
     ("Silero VAD in int8: largest difference of a probability", 0.02, partial(voice_difference, precision="int8")),
     ("the same with only the LSTM in int8", 0.02, partial(voice_difference, precision="int8", ops=RECURRENT)),
     ("the same in bfloat16", None, partial(voice_difference, precision="bfloat16")),
+    ("the same in auto with max_error 0.02", 0.02, partial(voice_difference_in_auto, max_error=0.02)),
 )

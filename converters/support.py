@@ -34,19 +34,21 @@ def _keras() -> str:
         if kind.startswith(_OPERATIONS):
             operations.append(kind)
         elif not entry.custom:
-            key = (entry.honours, repr(entry.fixed), entry.keeps_mask, entry.handler)
+            key = (entry.honours, repr(entry.fixed), entry.keeps_mask, entry.arguments, entry.handler)
             found.setdefault(key, []).append(kind)
     rows = []
     for kinds in sorted(found.values()):
         entry = layers.find(kinds[0])
         fixed = "; ".join(f"{key}: {_values(values)}" for key, values in entry.fixed.items())
         keeps, computes = "yes" if entry.keeps_mask else "", _first_line(entry.handler)
-        rows.append([", ".join(kinds), ", ".join(sorted(entry.honours)), fixed, keeps, computes])
+        given = ", ".join(sorted({*entry.arguments} - {*layers.Entry.arguments}))
+        rows.append([", ".join(kinds), ", ".join(sorted(entry.honours)), fixed, given, keeps, computes])
     return "\n".join([
         "## Keras layers\n",
         "Files of Keras 1.2, 2 and 3. Arguments that cannot change the result of inference are accepted everywhere, as are the",
-        "activations listed in `converters/keras/activations.py`.\n",
-        _table(["layer", "arguments", "only these values", "passes a mask on", "computes"], rows),
+        "activations listed in `converters/keras/activations.py`, by name or as an activation layer of Keras. A call may give",
+        "a `mask` where a layer takes one. `constants` reach custom cells only, which are refused; no cell of Keras has any.\n",
+        _table(["layer", "arguments", "only these values", "call arguments", "passes a mask on", "computes"], rows),
         f"\nOperation layers of functional models: {', '.join(f'`{name}`' for name in operations)}.\n",
     ])  # fmt: skip
 

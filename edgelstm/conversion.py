@@ -20,6 +20,7 @@ from edgelstm.version import __version__
 
 if TYPE_CHECKING:
     from edgelstm.precision.auto import Choice
+    from edgelstm.precision.reduce import Request
 
 PathLike = str | os.PathLike[str]
 
@@ -32,7 +33,7 @@ def convert(
     precision: str | Mapping[str, str] = "float32",
     calibration: Any = None,
     max_error: float | None = None,
-    activation_range: str = "mse",
+    activation_range: str | None = None,
     fix: Mapping[str, Any] | None = None,
     state: Mapping[str, str] | None = None,
     probe: bool = True,
@@ -42,21 +43,23 @@ def convert(
     `source` is a .keras, .h5, .hdf5, .json (with its weight file in `weights`) or .onnx file. `fix` gives constants for inputs,
     `state` the {input: output} pairs that a stream carries. `probe=False` skips running the model once for its own proof.
 
-    `precision` is float32, bfloat16, int8, int8-static, int4 for all layers or, as a dict, by layer name; or auto or integer for the
-    whole model. `calibration` is data as `predict` takes them (an array, a dict of arrays, the path of a .npy or .npz file):
-    int8-static and integer need them, int4 rounds better with them. `max_error` is the largest absolute error that they may make at
-    an output; above it nothing is written. `activation_range` (mse, percentile or max) is how int8-static finds its scales.
+    `precision` is float32, bfloat16, int8, int8-static, int4 for all layers or, as a dict, by layer name; or for the whole
+    model auto, integer, or integer-ports, which also takes and gives integers. `calibration` is data as `predict` takes them
+    (an array, a dict of arrays, the path of a .npy or .npz file): int8-static and integer need them, int4 rounds better with
+    them. `max_error` is the largest absolute error that may arise at an output; above it nothing is written.
+    `activation_range` (max, which is the default, percentile or mse) is how int8-static and integer find the scales of
+    activations.
 
     Raises FormatError (missing or damaged file), UnsupportedError (lists all that is not supported), PrecisionError and
     DependencyError.
     """
-    request = Request(precision, calibration, max_error, activation_range)
-    return converted(source, destination, request, weights=weights, fix=fix, state=state, probe=probe).graph
+    wanted = {"precision": precision, "calibration": calibration, "max_error": max_error, "activation_range": activation_range}
+    return converted(source, destination, wanted, weights=weights, fix=fix, state=state, probe=probe).graph
 
 
 @dataclass(frozen=True, eq=False)
 class Conversion:
-    """What a conversion made: the graph that was written, the float32 graph before, and what was tried where precision is `auto`."""
+    """What a conversion made: the graph, the float32 graph before, what `auto` tried, and the calibration data."""
 
     graph: Graph
     exact: Graph
@@ -64,24 +67,10 @@ class Conversion:
     data: Mapping[str, np.ndarray] | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class Request:
-    """What a caller of `convert` wants of precision."""
-
-    precision: str | Mapping[str, str] = "float32"
-    calibration: Any = None
-    max_error: float | None = None
-    activation_range: str = "mse"
-
-    @property
-    def reduces(self) -> bool:
-        return self.precision != "float32"
-
-
-def converted(source: PathLike, destination: PathLike | None, request: Request, *, weights: PathLike | None = None,
+def converted(source: PathLike, destination: PathLike | None, wanted: Mapping[str, Any], *, weights: PathLike | None = None,
               fix: Mapping[str, Any] | None = None, state: Mapping[str, str] | None = None, probe: bool = True) -> Conversion:
-    """As `convert`, with all that came up on the way."""
-    _check_request(request)
+    """As `convert`, with all that came up on the way; `wanted` holds its arguments that are about precision."""
+    request = _request(wanted)
     source = Path(source)
     _check_paths(source, weights, destination)
     import edgelstm_converters
@@ -93,31 +82,34 @@ def converted(source: PathLike, destination: PathLike | None, request: Request, 
     except (FormatError, ShapeError) as error:
         raise FormatError(f"{source}: {error}") from None
     graph = replace(graph, provenance={**graph.provenance, **_provenance(source, weights, fix)})
-    conversion = _reduced(graph, request) if request.reduces else Conversion(graph, graph)
+    conversion = Conversion(graph, graph) if request is None else _reduced(graph, request)
     if probe:
-        exact = graph if request.reduces else None
+        exact = None if request is None or request.integer_ports else graph
         conversion = replace(conversion, graph=with_probes(conversion.graph, exact))
     if destination is not None:
         elstm.write(conversion.graph, destination)
     return conversion
 
 
-def _reduced(graph: Graph, request: Request) -> Conversion:
+def _reduced(graph: Graph, request: "Request") -> Conversion:
     from edgelstm.precision.reduce import reduce
 
-    found = reduce(graph, request.precision, request.calibration, request.max_error, request.activation_range)
+    found = reduce(graph, request)
     return Conversion(found.graph, graph, found.tried, found.data)
 
 
-def _check_request(request: Request) -> None:
-    if request.reduces:
-        from edgelstm.precision.reduce import check
+def _request(wanted: Mapping[str, Any]) -> "Request | None":
+    """What is wanted of precision, checked; None for plain float32, which needs none of the code for it."""
+    if wanted.get("precision", "float32") == "float32":
+        for name, value in wanted.items():
+            if name != "precision" and value is not None:
+                raise PrecisionError(f"{name} is for reduced precisions, and the precision is 'float32'; leave it out")
+        return None
+    from edgelstm.precision.reduce import Request
 
-        check(request.precision, request.calibration, request.max_error, request.activation_range)
-        return
-    for name, value in (("calibration", request.calibration), ("max_error", request.max_error)):
-        if value is not None:
-            raise PrecisionError(f"{name} applies to reduced precisions, and the precision is 'float32'; leave it out or choose another")
+    request = Request(**wanted)
+    request.check()
+    return request
 
 
 def _check_paths(source: Path, weights: PathLike | None, destination: PathLike | None) -> None:

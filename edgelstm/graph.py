@@ -89,11 +89,12 @@ class Graph:
 
 
 def node_parameters(node: Node, constants: Mapping[str, np.ndarray]) -> dict[str, int]:
-    """How many trained numbers each constant of a node stands for: floats one each, scales none, stored weights what they hold."""
+    """How many trained numbers each constant of a node stands for: floats one each, scales none, weights what they hold."""
     op = ops.get(node.op)
     named = dict(zip(op.roles(len(node.inputs)), node.inputs, strict=True))
     found = {name: constants[name].size for name in node.inputs if name in constants and constants[name].dtype == np.float32}
-    if node.attrs.get("precision") == "float32":
+    if node.attrs.get("precision", "float32") == "float32" and not any(
+            name in constants and constants[name].dtype == np.int8 for name in node.inputs):
         return found
     shapes = op.weight_shapes(node.attrs, op.padded([constants.get(name) for name in node.inputs]))
     scales = {named[f"{role}_scale"]: 0 for role in shapes if named.get(f"{role}_scale") is not None}

@@ -1,9 +1,9 @@
 """Probes: seeded inputs and what the float64 reference makes of them, stored in the file so that it can prove itself.
 
-Kernels of int8 and int4 round activations, and so does the reference here. Where an activation lies between two integers, float32
-and float64 may round it to different ones: the tolerance of such a probe is found by computing it again with a little noise.
-A file of reduced precision has one more probe with what the model gave in float32, whose tolerance is the error found when the file
-was made: it tells how far the file is from its source.
+Kernels of int8 and int4 round activations, and so does the reference here. Where an activation lies between two integers,
+float32 and float64 may round it to different ones: the tolerance of such a probe is found by computing it again with a little
+noise. A file of reduced precision has one more probe with what the model gave in float32, whose tolerance is the error found
+when the file was made: it tells how far the file is from its source.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,6 +17,7 @@ from edgelstm.graph import Graph, Port, Probe
 
 SOURCE = "the float64 reference of EdgeLSTM"
 EXACT_SOURCE = "the float64 reference of EdgeLSTM, before precision was reduced"
+ROUNDING = ("int8", "int8-static", "int4")  # precisions that round activations
 NOISE, TRIALS = 1e-5, 8  # relative noise of activations, and how often it is drawn
 ROOM = 4  # times the effect of the noise
 EXACT_ROOM = 1.5  # times the error that reducing the precision made
@@ -70,7 +71,7 @@ def _as_stored(graph: Graph, outputs: Mapping[str, np.ndarray]) -> dict[str, np.
 
 def _effect_of_noise(graph: Graph, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> float:
     """How far the outputs move when activations change by less than a rounding step; 0 where none are rounded."""
-    if all(node.attrs.get("precision", "float32") in ("float32", "bfloat16") for node in graph.nodes):
+    if not any(node.attrs.get("precision") in ROUNDING for node in graph.nodes):
         return 0.0
     rng = np.random.default_rng(_SEED)
 
@@ -83,7 +84,7 @@ def _effect_of_noise(graph: Graph, inputs: Mapping[str, np.ndarray], outputs: Ma
 def _largest_difference(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> float:
     """The largest absolute difference of two sets of outputs, where both are finite."""
     with np.errstate(invalid="ignore"):
-        differences = [np.abs(np.asarray(array, np.float64) - np.asarray(other[name], np.float64)) for name, array in one.items()]
+        differences = [np.abs(array.astype(np.float64) - other[name]) for name, array in one.items()]
     return max((float(np.max(array, initial=0.0, where=np.isfinite(array))) for array in differences), default=0.0)
 
 

@@ -57,7 +57,8 @@ def verify(model: "Model") -> Report:
     rows = []
     for number, probe in enumerate(model.graph.probes):
         outputs = model.run(probe.inputs)
-        rows += [_row(number, model.graph.output(name), outputs[name], expected, probe) for name, expected in probe.outputs.items()]
+        rows += [_row(number, model.graph.output(name), outputs[name], expected, probe)
+                 for name, expected in probe.outputs.items()]
     return Report(tuple(rows))
 
 

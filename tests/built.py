@@ -55,8 +55,9 @@ def starting_state() -> Graph:
 
 GRAPHS = {
     "lstm": lambda: cell("lstm"), "gru": lambda: cell("gru", features=5, units=9, gates=3),
-    "simple_rnn": lambda: cell("simple_rnn", features=1, units=1, gates=1), "last": lambda: cell("lstm", units=33, sequences=False),
-    "stack": stack, "tokens": tokens, "two_in_two_out": two_in_two_out_graph, "explicit_state": lambda: with_probes(step_graph()),
+    "simple_rnn": lambda: cell("simple_rnn", features=1, units=1, gates=1),
+    "last": lambda: cell("lstm", units=33, sequences=False), "stack": stack, "tokens": tokens,
+    "two_in_two_out": two_in_two_out_graph, "explicit_state": lambda: with_probes(step_graph()),
 }
 
 
@@ -72,7 +73,8 @@ def compile_c(folder: Path, text: str, *parts: str, flags: tuple[str, ...] = ())
     """A C program in the folder, linked with some of its files."""
     (folder / "program.c").write_text(text)
     program = folder / "program"
-    done = subprocess.run([compiler(), *STRICT, "-O1", *flags, "program.c", *parts, "-o", program], cwd=folder, capture_output=True, text=True)
+    command = [compiler(), *STRICT, "-O1", *flags, "program.c", *parts, "-o", program]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return program
 
@@ -110,9 +112,10 @@ def round_trip(report, frames_in: list, frames_out: list, steps: int) -> str:
     return ROUND_TRIP.format(
         name=report.name, macro=report.name.upper(), steps=steps,
         buffers="\n".join(f"static {C_TYPES[f.dtype]} {f.identifier}[{count[f.identifier]}];" for f in frames),
-        reads="\n".join(f"    if (fread({f.identifier}, sizeof *{f.identifier}, {count[f.identifier]}, stdin) != {count[f.identifier]})\n"
+        reads="\n".join(f"    if (!fread({f.identifier}, sizeof *{f.identifier} * {count[f.identifier]}, 1, stdin))\n"
                         "        return 1;" for f in frames_in),
-        writes="\n".join(f"    fwrite({f.identifier}, sizeof *{f.identifier}, {count[f.identifier]}, stdout);" for f in frames_out),
+        writes="\n".join(f"    fwrite({f.identifier}, sizeof *{f.identifier}, {count[f.identifier]}, stdout);"
+                         for f in frames_out),
         whole=", ".join(f.identifier for f in frames),
         single=", ".join(f"{f.identifier} + t * {f.size}" if f.time is not None else f.identifier for f in frames))
 

@@ -4,23 +4,26 @@ A program is the model's object, a main made here and a board file of tests/boar
 32-bit words of the outputs, so that nothing is rounded on the way.
 """
 
-import re
 import shutil
 import subprocess
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from edgelstm.aot.header import header
-from edgelstm.aot.module import Wishes, compile_model, emit_object
+import edgelstm
 from edgelstm.aot.plan import Frame, StepProgram, step_program
-from edgelstm.aot.targets import BuildTarget, find
+from edgelstm.aot.report import BuildReport
+from edgelstm.aot.targets import find
 from edgelstm.graph import Graph
+
+Arrays = dict[str, np.ndarray]
 
 BOARDS = Path(__file__).parent / "boards"
 _SEMIHOSTING = ("-nographic", "-monitor", "none", "-serial", "none", "-chardev", "stdio,id=console",
                 "-semihosting-config", "enable=on,target=native,chardev=console")
+_BARE = ("-O1", "-Wall", "-Werror", "-ffreestanding", "-nostdlib", "-Wl,-z,noexecstack")
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,6 @@ class Machine:
     board: str = "linux"
     cpu: str | None = None
     libraries: tuple[str, ...] = ("-lgcc",)
-    ram: int = 1 << 22
 
     @property
     def name(self) -> str:
@@ -46,16 +48,11 @@ class Machine:
         tools = [self.compiler, *self.emulator[:1]]
         return ", ".join(tool for tool in tools if shutil.which(tool) is None)
 
-    @property
-    def system(self) -> bool:
-        """Whether a whole board is emulated, without Linux."""
-        return self.board != "linux"
 
-
-def _cortex_m(core: str, board: str, *flags: str, ram: int = 1 << 19) -> Machine:
+def _cortex_m(core: str, board: str, *flags: str) -> Machine:
     emulator = ("qemu-system-arm", "-M", board, *_SEMIHOSTING, "-kernel")
     return Machine(core, "arm-none-eabi-gcc", (f"-mcpu={core}", "-mthumb", *flags, "-T", str(BOARDS / "cortex_m.ld")), emulator,
-                   "cortex_m", ram=ram)
+                   "cortex_m")
 
 
 _RISCV32 = ("-Wl,-m,elf32lriscv",)
@@ -72,7 +69,7 @@ MACHINES = {
                 ("qemu-riscv32-static",), libraries=()),
         Machine("riscv32f-none", "riscv64-linux-gnu-gcc", ("-static", "-march=rv32imafc", "-mabi=ilp32f", *_RISCV32),
                 ("qemu-riscv32-static",), libraries=()),
-        _cortex_m("cortex-m0", "microbit", ram=1 << 13),
+        _cortex_m("cortex-m0", "microbit"),
         _cortex_m("cortex-m4", "mps2-an386", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"),
         _cortex_m("cortex-m7", "mps2-an500", "-mfloat-abi=hard", "-mfpu=fpv5-d16"),
         _cortex_m("cortex-m55", "mps3-an547", "-mfloat-abi=hard"),
@@ -113,77 +110,82 @@ class Built:
 
     machine: Machine
     program: StepProgram
-    content: bytes = field(repr=False)
+    report: BuildReport
     folder: Path
 
     @property
-    def target(self) -> BuildTarget:
-        return find(self.machine.target, self.machine.cpu)
+    def content(self) -> bytes:
+        """The object."""
+        return (self.folder / f"{self.program.prefix}.o").read_bytes()
 
-    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The outputs of one sequence, by `run` and step by step; `inputs` are as the program's frames, behind each other in time."""
+    def run(self, inputs: Arrays) -> Arrays:
+        """The outputs of one sequence, from `run` and step by step; `inputs` are frames of the program, one behind the other in time."""
         steps = _steps(self.program, inputs)
-        whole = self._execute(inputs, _run_call(self.program, steps), steps)
-        single = self._execute(inputs, _step_calls(self.program, steps), steps)
-        assert all(np.array_equal(whole[name], single[name], equal_nan=True) for name in whole), "run and steps differ"
+        whole, single = (self._execute(inputs, calls(self.program, steps), steps) for calls in (_run_call, _step_calls))
+        for name, array in whole.items():
+            np.testing.assert_array_equal(single[name], array, "single steps and run differ")
         return whole
 
-    def instructions(self, inputs: dict[str, np.ndarray]) -> int:
-        """How many instructions one more step takes, counted by the emulator."""
-        one, three = (self._count(inputs, steps) for steps in (1, 3))
-        return (three - one) // 2
+    def traced(self, inputs: Arrays, steps: int) -> Counter[bytes]:
+        """How often the instruction at each address was executed by a program of so many steps, all on the first frame."""
+        log = self.folder / "trace"
+        binary = self._link(inputs, _step_calls(self.program, steps, advance=False), steps)
+        self._emulate(binary, ("-singlestep", "-d", "exec,nochain", "-D", str(log)))
+        with log.open("rb") as lines:
+            found = Counter(line.split(b"[", 1)[1].split(b"/", 2)[1] for line in lines if line.startswith(b"Trace"))
+        log.unlink()
+        return found
 
-    def _execute(self, inputs: dict[str, np.ndarray], calls: str, steps: int) -> dict[str, np.ndarray]:
+    def _execute(self, inputs: Arrays, calls: str, steps: int) -> Arrays:
         shows = "".join(f"\n    show((const uint32_t *)out_{f.identifier}, {_words(f, steps)});" for f in self.program.outputs)
         printed = self._emulate(self._link(inputs, calls + shows, steps), ())
         return self._outputs(np.array([int(line, 16) for line in printed.split()], np.uint32), steps)
 
-    def _count(self, inputs: dict[str, np.ndarray], steps: int) -> int:
-        log = self.folder / "trace"
-        calls = _step_calls(self.program, steps, advance=False)
-        self._emulate(self._link(inputs, calls, steps), ("-singlestep", "-d", "exec,nochain", "-D", str(log)))
-        with log.open("rb") as lines:
-            return sum(line.startswith(b"Trace") for line in lines)
-
     def _emulate(self, binary: Path, options: tuple[str, ...]) -> str:
         emulator = self.machine.emulator
         command = [*emulator[:1], *options, *emulator[1:], str(binary)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-400:]}"
         return done.stdout
 
-    def _link(self, inputs: dict[str, np.ndarray], body: str, steps: int) -> Path:
+    def _link(self, inputs: Arrays, body: str, steps: int) -> Path:
         prefix, machine = self.program.prefix, self.machine
         arrays = [_array(frame, inputs[frame.name]) for frame in self.program.inputs]
         arrays += [f"static _Alignas(8) uint8_t out_{f.identifier}[{4 * _words(f, steps)}];" for f in self.program.outputs]
-        text = _PROGRAM.format(prefix=prefix, macro=prefix.upper(), arrays="\n".join(arrays), body=body)
-        (self.folder / "main.c").write_text(text)
-        binary = self.folder / "program"
-        command = [machine.compiler, "-O1", "-Wall", "-Werror", "-ffreestanding", "-nostdlib", "-Wl,-z,noexecstack", "-I", str(BOARDS), *machine.flags,
-                   "main.c", f"{prefix}.o", str(BOARDS / f"{machine.board}.c"), *machine.libraries, "-o", str(binary)]
+        (self.folder / "program.c").write_text(_PROGRAM.format(prefix=prefix, macro=prefix.upper(), arrays="\n".join(arrays), body=body))
+        command = [machine.compiler, *_BARE, "-I", str(BOARDS), *machine.flags, "program.c", f"lib{prefix}.a",
+                   str(BOARDS / f"{machine.board}.c"), *machine.libraries, "-o", "program"]
         done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True)
         assert done.returncode == 0, f"{' '.join(command)}:\n{done.stderr[-2000:]}"
-        return binary
+        return self.folder / "program"
 
-    def _outputs(self, words: np.ndarray, steps: int) -> dict[str, np.ndarray]:
+    def _outputs(self, words: np.ndarray, steps: int) -> Arrays:
         found, at = {}, 0
         for frame in self.program.outputs:
             shape = frame.shape if frame.time is None else (steps, *frame.shape)
             count = _words(frame, steps)
             found[frame.name] = np.frombuffer(words[at : at + count].tobytes(), frame.dtype).reshape(shape)
             at += count
-        assert at == words.size, f"{words.size} words printed, {at} expected"
+        assert at == words.size, f"{words.size} words were printed, {at} expected"
         return found
 
 
-def build(graph: Graph, name: str, machine: Machine, folder: Path, *, small: bool = False) -> Built:
+def build(graph: Graph, machine: Machine, folder: Path, *, optimize: str = "speed") -> Built:
     """Compile a model for a machine, into a folder."""
     target = find(machine.target, machine.cpu)
-    program = step_program(graph, name, target.machine.lanes)
-    content = emit_object(compile_model(program, target.machine, Wishes(small=small)), target.machine)
-    (folder / f"{program.prefix}.o").write_bytes(content)
-    (folder / f"{program.prefix}.h").write_text(header(program))
-    return Built(machine, program, content, folder)
+    report = edgelstm.build(graph, folder, machine.target, cpu=machine.cpu, optimize=optimize, soft_float=not target.fpu)
+    return Built(machine, step_program(graph, folder.name, target.machine.lanes), report, folder)
+
+
+def frames(program: StepProgram, arrays: Arrays) -> Arrays:
+    """One row of a model's inputs or outputs, as a program takes and gives them."""
+    ports = {frame.name: frame for frame in (*program.inputs, *program.outputs)}
+    found = {}
+    for name, array in arrays.items():
+        frame = ports[name]
+        row = array if frame.batch is None else array.take([0], frame.batch)
+        found[name] = row if frame.time is None else np.moveaxis(row, frame.time, 0)
+    return found
 
 
 def _words(frame: Frame, steps: int) -> int:
@@ -192,7 +194,7 @@ def _words(frame: Frame, steps: int) -> int:
     return frame.nbytes // 4 * (1 if frame.time is None else steps)
 
 
-def _steps(program: StepProgram, inputs: dict[str, np.ndarray]) -> int:
+def _steps(program: StepProgram, inputs: Arrays) -> int:
     return next((inputs[frame.name].shape[0] for frame in program.inputs if frame.time is not None), 1)
 
 

@@ -83,6 +83,9 @@ class GuardedLowering:
     def row_words(self, precision, n):
         return packing.row_words(precision, n)
 
+    def activation_code(self, name):
+        return kernels.ACTIVATIONS[name]
+
     def scratch(self, shape, dtype="float32"):
         return Guarded(shape, dtype)
 

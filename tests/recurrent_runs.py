@@ -220,7 +220,7 @@ def run_step(case, x, W, b, target, x_scale=0.0):
     arguments = {"x": memory.place(x), "w": memory.place(packing.packed(W, gates, lanes)), "h": h, "y": y,
                  "bias": None if b is None else memory.place(panels.pack_gates(b, gates, lanes)),
                  "r": memory.place(case.packed(0, gates, gates, lanes)), "n_in": x.size, "units": units,
-                 "work": memory.place(np.full(words, np.nan, np.float32)), "x_scale": x_scale, "h_scale": case.h_scale}
+                 "work": memory.place(np.full(words + 1, np.nan, np.float32)), "x_scale": x_scale, "h_scale": case.h_scale}
     if case.cell == "lstm":
         arguments["c"] = c
     if case.cell == "gru":

@@ -13,7 +13,9 @@ from edgelstm.aot.plan import step_program
 from edgelstm.aot.sizes import read_sizes
 from edgelstm.native import host
 from edgelstm.native.symbols import undefined_symbols
+from edgelstm.probe import with_probes
 from tests.built import GRAPHS, STRICT, cell, compile_c, compiler, round_trip, run, starting_state
+from tests.conftest import Layers
 
 
 @pytest.fixture(params=GRAPHS)
@@ -192,7 +194,8 @@ def test_instances_do_not_see_each_other_and_the_float_mode_is_put_back(tmp_path
 def test_the_header_is_good_cpp_too(tmp_path):
     edgelstm.build(GRAPHS["two_in_two_out"](), tmp_path / "out")
     (tmp_path / "out" / "use.cpp").write_text('#include "out.h"\nint main() { return OUT_STATE_BYTES == 0; }\n')
-    subprocess.run([compiler("g++"), "-Wall", "-Wextra", "-Werror", "-pedantic", "-c", "use.cpp"], cwd=tmp_path / "out", check=True)
+    command = [compiler("g++"), "-Wall", "-Wextra", "-Werror", "-pedantic", "-c", "use.cpp"]
+    subprocess.run(command, cwd=tmp_path / "out", check=True)
 
 
 @pytest.mark.parametrize("stem", ["9 lives", "während", "int", "a-b.c", "_x", "état"])
@@ -202,8 +205,20 @@ def test_any_file_name_gives_c_names(tmp_path, stem):
     write(cell("lstm", units=1), tmp_path / f"{stem}.elstm")
     report = edgelstm.build(tmp_path / f"{stem}.elstm", tmp_path / "out", self_test=True)
     assert re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", report.name)
-    subprocess.run([compiler(), "-Wall", "-Werror", "main.c", f"lib{report.name}.a", "-o", "program"], cwd=tmp_path / "out", check=True)
+    command = [compiler(), "-Wall", "-Werror", "main.c", f"lib{report.name}.a", "-o", "program"]
+    subprocess.run(command, cwd=tmp_path / "out", check=True)
     run(tmp_path / "out" / "program")
+
+
+@pytest.mark.parametrize("name", ["result", "error", "new", "old", "steps", "state", "int", "a.b", "1", "%*/x", "i", "y"])
+def test_any_port_name_gives_a_parameter(tmp_path, name):
+    net = Layers()
+    x = net.builder.input(name, "float32", ("batch", "time", 2))
+    graph = with_probes(net.graph(y=net.recurrent("lstm", x, 3, gates=4), n=x))
+    edgelstm.build(graph, tmp_path / "m", self_test=True)
+    subprocess.run([compiler(), "-Wall", "-Werror", "main.c", "libm.a", "-o", "program"], cwd=tmp_path / "m", check=True)
+    run(tmp_path / "m" / "program")
+    assert edgelstm.load(tmp_path / "m").verify().ok
 
 
 def test_two_models_live_in_one_program(tmp_path):

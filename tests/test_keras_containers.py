@@ -246,7 +246,6 @@ def test_configuration_of_the_wrong_kind(change, text, tmp_path):
     ("change", "text"),
     [
         ({"activation": "tanhh"}, "tanhh"),
-        ({"time_major": True}, "time_major"),
         ({"brand_new_option": 3}, "brand_new_option"),
         ({"dtype": "float99"}, "float99"),
         ({"activation": {"class_name": "function", "config": "os.system"}}, "os.system"),

@@ -175,7 +175,7 @@ def test_a_step_is_what_its_python_says(name, dot):
     bias = lambda: pack_gates(rng.standard_normal(gates * units).astype(np.float32), gates, lanes)  # noqa: E731
     states = {"h": rng.standard_normal(units), "rb": None, "c": rng.standard_normal(units)}
     arrays = dict(x=rng.standard_normal(n_in).astype(np.float32), w=panel(n_in), bias=bias(), r=panel(units),
-                  y=np.zeros(units, np.float32), work=np.zeros(row_words(n_in) + row_words(units), np.float32),
+                  y=np.zeros(units, np.float32), work=np.zeros(row_words(n_in) + row_words(units) + 1, np.float32),
                   h=states["h"].astype(np.float32))
     arrays |= {"rb": bias()} if gates == 3 else {"c": states["c"].astype(np.float32)}
     numbers = dict(n_in=n_in, units=units, x_scale=0.0, h_scale=0.0)

@@ -1,4 +1,4 @@
-"""Nodes of reduced precision: what shapes and files they accept, and their kernels against the reference that rounds as they do."""
+"""Nodes of reduced precision: what shapes and files they accept, their kernels against the reference that rounds as they do."""
 
 from dataclasses import replace
 

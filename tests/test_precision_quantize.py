@@ -105,7 +105,8 @@ def test_scales_by_mse_are_never_worse(precision, seed, rows, heavy):
 
 def test_int4_by_mse_beats_the_largest_weight(rng):
     weights = matrix(rng, (256, 64))
-    errors = {scales: np.sqrt(np.mean((weights - quantize(weights, "int4", scales=scales).widened()) ** 2)) for scales in ("max", "mse")}
+    errors = {scales: np.sqrt(np.mean((weights - quantize(weights, "int4", scales=scales).widened()) ** 2))
+              for scales in ("max", "mse")}
     assert errors["mse"] < 0.88 * errors["max"]
 
 
@@ -151,7 +152,8 @@ def test_nibbles_are_packed_and_unpacked(rows, columns, seed):
 @pytest.mark.parametrize("shape", [(17, 5), (64, 33), (100, 40)], ids=str)
 def test_compensated_rounding_errs_less_on_correlated_inputs(shape, rng):
     weights = matrix(rng, shape)
-    mixed = rng.standard_normal((500, shape[0])) @ (rng.standard_normal((shape[0], shape[0])) / np.sqrt(shape[0]) + np.eye(shape[0]))
+    mixing = rng.standard_normal((shape[0], shape[0])) / np.sqrt(shape[0]) + np.eye(shape[0])
+    mixed = rng.standard_normal((500, shape[0])) @ mixing
     seen, fresh = mixed[:400], mixed[400:]
     plain = quantize(weights, "int4").widened(np.float64)
     compensated = quantize(weights, "int4", covariance=seen.T @ seen / len(seen)).widened(np.float64)

@@ -9,8 +9,10 @@ import pytest
 from edgelstm import reference
 from edgelstm.errors import FormatError, ShapeError
 from edgelstm.graph import Graph
+from edgelstm.precision.alone import Layers as LayersAlone
 from edgelstm.precision.drift import absolute_errors, default_limit, distance
 from edgelstm.precision.measure import default_data, observe
+from edgelstm.precision.reduce import Request, reduce
 from edgelstm.precision.report import compare, draw
 from tests.conftest import Layers, stacked_graph
 
@@ -140,6 +142,29 @@ def test_a_model_called_once_a_step_carries_its_states():
     rows = by_name(report)
     assert rows["h"].op == "state" and rows["y"].op == "output" and set(rows["lstm"].whole.drift) == {1, 10}
     assert report.max_error == rows["y"].whole.max_error
+
+
+@pytest.mark.parametrize("sequences", [True, False])
+def test_layers_in_integers_alone_are_told_in_floats(sequences):
+    graph, data = stacked_graph(sequences=sequences), data_of(30)
+    reduced = reduce(graph, Request("integer", data["x"])).graph
+    rows = by_name(compare(graph, reduced, data))
+    assert {rows[name].precision for name in ("lstm", "gru", "simple_rnn", "dense")} == {"integer"}
+    assert all(row.whole.snr_db > 20 for row in rows.values()) and rows["dense"].own is None
+    assert rows["dense"].whole.max_error == pytest.approx(rows["y"].whole.max_error, rel=1e-3)
+
+
+def test_layers_behind_a_pooled_sequence():
+    net = Layers()
+    x = net.builder.input("x", "float32", ("batch", "time", 5))
+    short = net.builder.add("max_pool1d", net.builder.add("conv1d", x, net.weights(3, 5, 4)), size=2, stride=2)
+    graph = net.graph(y=net.recurrent("gru", short, 3, gates=3))
+    row = by_name(compare(graph, disturbed(graph, "gru"), data_of(25)))["gru"]
+    assert row.own.max_error == row.whole.max_error > 0
+    layers = LayersAlone(graph)
+    node = next(node for node in graph.nodes if node.op == "gru")
+    one, two = (timing.sequence_us for timing in layers.time([layers.alone(node, graph.constants)] * 2))
+    assert one > 1 and 0.2 < one / two < 5
 
 
 def test_default_data_are_a_thousand_steps():

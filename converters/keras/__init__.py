@@ -10,6 +10,7 @@ from edgelstm_converters.keras import (  # noqa: F401  (each of them registers t
     convolution,
     core,
     merging,
+    more_operations,
     multi_head,
     normalization,
     operations,

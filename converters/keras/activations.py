@@ -100,7 +100,9 @@ def _of_layer(kind: str, config: dict[str, Any]) -> Attribute | None:
     limit, slope, threshold = config.get("max_value"), config.get("negative_slope") or 0, config.get("threshold") or 0
     if threshold or limit is not None:
         plain = not slope and (not threshold or limit is None)
-        return None if not plain else _with_option("thresholded_relu", threshold) if threshold else "relu6" if limit == 6 else None
+        if plain and threshold:
+            return _with_option("thresholded_relu", threshold)
+        return "relu6" if plain and limit == 6 else None
     return _with_option("leaky_relu", slope) if slope else "relu"
 
 

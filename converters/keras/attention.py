@@ -4,14 +4,13 @@ import numpy as np
 from edgelstm_converters.keras.call import Call, Mask, Tensor
 from edgelstm_converters.keras.registry import layer
 
-_HIDDEN = np.float32(-1e9)  # Keras subtracts 1e9 from the score of a step that does not count, which in float32 gives just that
+_HIDDEN = np.float32(-1e9)  # Keras subtracts 1e9 from the score of a step that does not count: in float32 that gives this
 _ARGUMENTS = "mask training return_attention_scores use_causal_mask"
 
 
 @layer("Attention", honours="use_scale causal", fixed={"score_mode": ("dot", "concat")}, arguments=_ARGUMENTS)
 def attention(call: Call) -> list[Tensor]:
-    """softmax(scores) value, of [query, value] or [query, value, key]; scores: scale query key^T (Luong et al. 2015), or
-    sum(tanh(scale (query + key))) with score_mode = concat."""
+    """softmax(scores) value of [query, value, key?]; scores: scale query key^T, or weight sum(tanh(scale (query + key)))."""
     query, value, key = _operands(call)
     scale = call.constant(call.take("scale"), "scale") if call.flag("use_scale") else None
     if call.config.get("score_mode") == "concat":

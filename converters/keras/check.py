@@ -25,7 +25,7 @@ _INERT_KEYS = """
     build_input_shape autocast shared_object_id jit_compile
 """
 _LAYER_ARGUMENTS = "training mask name inputs sequences query"
-_OPERAND_NAMES = "x y x1 x2 a b key slice_spec values"
+_OPERAND_NAMES = "x y x1 x2 a b key slice_spec values indices"
 _INERT = frozenset(_INERT_KEYS.split())
 _ARGUMENTS = frozenset(_LAYER_ARGUMENTS.split())
 _OPERANDS = frozenset(_OPERAND_NAMES.split())

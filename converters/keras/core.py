@@ -100,7 +100,8 @@ def _thresholded(call: Call, slope: float, threshold: float, limit: float | None
         return y
     edge = call.constant(np.float32(threshold), "threshold")
     below = call.add("relu", call.add("sub", edge, call.x, suffix="/below"), suffix="/missing")
-    return call.add("sub", y, call.add("mul", below, call.constant(np.float32(slope), "slope"), suffix="/slope"), suffix="/bent")
+    lost = call.add("mul", below, call.constant(np.float32(slope), "slope"), suffix="/lost")
+    return call.add("sub", y, lost, suffix="/bent")
 
 
 @layer("PReLU", honours="shared_axes", keeps_mask=True)

@@ -56,7 +56,7 @@ def rms_normalization(call: Call) -> str:
 
 @layer("GroupNormalization", honours="groups axis epsilon center scale", keeps_mask=True)
 def group_normalization(call: Call) -> str:
-    """gamma (x - mean) / sqrt(variance + epsilon) + beta, by the statistics of a sample's group of channels (Wu and He 2018)."""
+    """gamma (x - mean) / sqrt(variance + epsilon) + beta, by the statistics of each group of channels (Wu and He 2018)."""
     x, rank = call.x, call.rank(call.x)
     axis = _axes(call, x, "axis", -1)
     if len(axis) != 1 or axis[0] == 0:

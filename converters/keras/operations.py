@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from edgelstm_converters.keras.call import Call, Tensor
 from edgelstm_converters.keras.registry import layer
+from edgelstm_converters.keras.softmax import softmax_over
 
 _BINARY = {
     "Add": "add",
@@ -66,6 +67,13 @@ _UNARY = {
     "Reciprocal": "reciprocal",
     "Rsqrt": "rsqrt",
     "Erf": "erf",
+    "Relu6": "relu6",
+    "Selu": "selu",
+    "LogSigmoid": "log_sigmoid",
+    "HardSilu": "hard_silu",
+    "Isnan": "is_nan",
+    "Copy": "identity",
+    "StopGradient": "identity",
 }
 _TF_UNARY = {
     "math.abs": "abs",
@@ -87,6 +95,7 @@ _TF_UNARY = {
     "math.reciprocal": "reciprocal",
 }
 _REDUCTIONS = {"Mean": "mean", "Sum": "sum", "Max": "max", "Min": "min", "Prod": "prod"}
+_AS_REDUCTIONS = _REDUCTIONS | {"Amax": "max", "Amin": "min"}
 _DTYPES = dict.fromkeys(("float32", "float64", "float16", "bfloat16"), "float32") | {
     name: name for name in ("int32", "int64", "uint8", "bool")
 }
@@ -113,29 +122,29 @@ def unary(call: Call) -> Tensor:
     return Tensor(call.add(_UNARY[kind[4:]] if kind.startswith("ops.") else _TF_UNARY[kind[3:]], call.x))
 
 
-@layer(*_names(_REDUCTIONS, "ops."), *[f"tf.math.reduce_{name}" for name in _REDUCTIONS.values()], honours=KEYS)
+@layer(*_names(_AS_REDUCTIONS, "ops."), *[f"tf.math.reduce_{name}" for name in _REDUCTIONS.values()], honours=KEYS)
 def reduction(call: Call) -> Tensor:
     kind = call.spec.kind
-    op = f"reduce_{_REDUCTIONS[kind[4:]]}" if kind.startswith("ops.") else kind.rpartition(".")[2]
-    axis = option(call, "axis", 1)
-    axes = [] if axis is None else axis if isinstance(axis, list) else [axis]
-    return Tensor(call.add(op, call.inputs[0].value, axes=tuple(axes), keepdims=bool(option(call, "keepdims", 2))))
+    op = f"reduce_{_AS_REDUCTIONS[kind[4:]]}" if kind.startswith("ops.") else kind.rpartition(".")[2]
+    return Tensor(call.add(op, call.inputs[0].value, axes=axes_of(call), keepdims=bool(option(call, "keepdims", 2))))
 
 
-@layer("ops.Softmax", "tf.nn.softmax", honours=KEYS)
+@layer("ops.Softmax", "tf.nn.softmax", "ops.LogSoftmax", "tf.nn.log_softmax", honours=KEYS)
 def softmax(call: Call) -> Tensor:
-    axis = option(call, "axis", 1)
-    return Tensor(call.add("softmax", call.inputs[0].value, axis=-1 if axis is None else axis))
+    axes = axes_of(call) or (-1,)
+    if not call.spec.kind.endswith(("LogSoftmax", "log_softmax")):
+        return Tensor(softmax_over(call, call.inputs[0].value, axes))
+    if len(axes) > 1:
+        raise call.refuse(f"axis = {list(axes)}; supported is one axis")
+    return Tensor(call.add("log_softmax", call.inputs[0].value, axis=axes[0]))
 
 
 @layer("ops.Any", "ops.All", honours=KEYS)
 def logical_reduction(call: Call) -> Tensor:
     """Whether any, or every, element along the axes is true."""
-    axis = option(call, "axis", 1)
-    axes = [] if axis is None else axis if isinstance(axis, list) else [axis]
     op = "reduce_max" if call.spec.kind == "ops.Any" else "reduce_min"
     numbers = call.add("cast", call.inputs[0].value, suffix="/numbers", to="float32")
-    found = call.add(op, numbers, suffix="/found", axes=tuple(axes), keepdims=bool(option(call, "keepdims", 2)))
+    found = call.add(op, numbers, suffix="/found", axes=axes_of(call), keepdims=bool(option(call, "keepdims", 2)))
     return Tensor(call.add("cast", found, to="bool"))
 
 
@@ -188,6 +197,15 @@ def matmul(call: Call) -> Tensor:
     if len(operands) != 2:
         raise call.bad(f"has {len(operands)} operands, not two")
     return Tensor(call.add("matmul", *operands))
+
+
+def axes_of(call: Call) -> tuple[int, ...]:
+    """The option `axis`, one number or a list; empty where it is left out."""
+    axis = option(call, "axis", 1)
+    axes = [] if axis is None else axis if isinstance(axis, list) else [axis]
+    if not all(isinstance(at, int) and not isinstance(at, bool) for at in axes):
+        raise call.refuse(f"axis = {axis!r}; supported are whole numbers")
+    return tuple(axes)
 
 
 def arguments(call: Call) -> list[Any]:

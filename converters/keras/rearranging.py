@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 from edgelstm_converters.keras.call import Call, Tensor
-from edgelstm_converters.keras.operations import KEYS, option
+from edgelstm_converters.keras.operations import KEYS, axes_of, option
 from edgelstm_converters.keras.registry import layer
 
 _LAST = np.iinfo(np.int32).max
@@ -18,19 +18,18 @@ def concatenate(call: Call) -> Tensor:
 
 @layer("ops.ExpandDims", "tf.expand_dims", honours=KEYS)
 def expand_dims(call: Call) -> Tensor:
-    axis = option(call, "axis", 1)
-    return Tensor(call.add("unsqueeze", call.inputs[0].value, axes=(axis,)))
+    return Tensor(call.add("unsqueeze", call.inputs[0].value, axes=axes_of(call)))
 
 
-@layer("ops.Squeeze", "tf.squeeze", honours=KEYS)
+@layer("ops.Squeeze", "tf.squeeze", "tf.compat.v1.squeeze", honours=KEYS)
 def squeeze(call: Call) -> Tensor:
-    axis = option(call, "axis", 1)
-    if axis is None:
+    axes = axes_of(call)
+    if not axes:
         raise call.refuse("a squeeze needs its axis")
-    return Tensor(call.add("squeeze", call.inputs[0].value, axes=tuple(axis if isinstance(axis, list) else [axis])))
+    return Tensor(call.add("squeeze", call.inputs[0].value, axes=axes))
 
 
-@layer("ops.Transpose", "tf.transpose", honours=KEYS)
+@layer("ops.Transpose", "tf.transpose", "tf.compat.v1.transpose", honours=KEYS)
 def transpose(call: Call) -> Tensor:
     x = call.inputs[0].value
     axes = option(call, "axes", 1) or option(call, "perm", 1) or list(reversed(range(call.rank(x))))
@@ -82,18 +81,22 @@ def reshape(call: Call) -> Tensor:
 
 @layer("ops.GetItem", "tf.__operators__.getitem", honours=KEYS)
 def get_item(call: Call) -> Tensor:
-    """x[key] with slices, whole numbers and an ellipsis, as slice and squeeze."""
+    """x[key] with slices, whole numbers, new axes and an ellipsis, as slice, squeeze and unsqueeze."""
     x = call.inputs[0].value
     key = call.kwargs.get("slice_spec", call.kwargs.get("key", call.args[1] if len(call.args) > 1 else None))
     items = [_index(call, item) for item in (key if isinstance(key, list) else [key])]
     if Ellipsis in items:
         at = items.index(Ellipsis)
-        items[at : at + 1] = [slice(None)] * (call.rank(x) - len(items) + 1)
-    if len(items) > call.rank(x):
-        raise call.bad(f"reads {len(items)} axes of a tensor with {call.rank(x)}")
-    y = _sliced(call, x, items)
-    dropped = tuple(axis for axis, item in enumerate(items) if not isinstance(item, slice))
-    return Tensor(call.add("squeeze", y, suffix="/squeezed", axes=dropped) if dropped else y)
+        items[at : at + 1] = [slice(None)] * (call.rank(x) - len(items) + items.count(None) + 1)
+    read = [item for item in items if item is not None]
+    if len(read) > call.rank(x):
+        raise call.bad(f"reads {len(read)} axes of a tensor with {call.rank(x)}")
+    y = _sliced(call, x, read)
+    dropped = tuple(axis for axis, item in enumerate(read) if not isinstance(item, slice))
+    y = call.add("squeeze", y, suffix="/squeezed", axes=dropped) if dropped else y
+    shown = [item for item in items if item is None or isinstance(item, slice)]
+    new = tuple(axis for axis, item in enumerate(shown) if item is None)
+    return Tensor(call.add("unsqueeze", y, suffix="/unsqueezed", axes=new) if new else y)
 
 
 def _sliced(call: Call, x: str, items: list[Any]) -> str:
@@ -119,9 +122,8 @@ def _index(call: Call, item: Any) -> Any:
     elif isinstance(item, dict) and item.get("class_name") == "__ellipsis__":
         item = Ellipsis
     numbers = [item.start, item.stop, item.step] if isinstance(item, slice) else [] if item is Ellipsis else [item]
-    plain = all(n is None or (isinstance(n, int) and not isinstance(n, bool)) for n in numbers)
-    if not plain or numbers == [None]:
-        raise call.refuse(f"the index {item!r} is not supported; supported are whole numbers and slices")
+    if not all(n is None or _is_int(n) for n in numbers):
+        raise call.refuse(f"the index {item!r} is not supported; supported are whole numbers, slices and new axes")
     return item
 
 

@@ -1,7 +1,7 @@
 """The Softmax layer: over one axis or several, and with a mask of the numbers that count."""
 
 import numpy as np
-from edgelstm_converters.keras.call import Call, Tensor
+from edgelstm_converters.keras.call import Call
 from edgelstm_converters.keras.registry import layer
 
 _HIDDEN = -1e9  # what Keras takes for a number that does not count

@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+import re
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -27,7 +29,9 @@ from edgelstm.native.symbols import undefined_symbols
 
 PathLike = str | os.PathLike[str]
 
-_ADDITIONS = {"native": "edgelstm.aot.native", "wasm32": "edgelstm.aot.wasm"}  # their add_files(made, folder) adds to the folder
+# Where a target has more for its folder: these have a function add_files(made, folder).
+_ADDITIONS = {"native": "edgelstm.aot.native"}
+_FLOAT_HELPER = re.compile(r"__(aeabi_([fd]\w+|u?[il]2[fd])|\w*[sd]f\w*)")  # of a compiler's runtime
 _TRAINED = (".keras", ".h5", ".hdf5", ".onnx")
 
 
@@ -38,14 +42,15 @@ class More(TypedDict, total=False):
     soft_float: bool
 
 
-def build(source: Any, outdir: PathLike, target: str = "native", *, cpu: str | None = None, batch: int = 1, optimize: str = "speed",
-          self_test: bool = False, max_ram: int | None = None, max_flash: int | None = None, **more: Unpack[More]) -> BuildReport:
+def build(source: Any, outdir: PathLike, target: str = "native", *, cpu: str | None = None, batch: int = 1,
+          optimize: str = "speed", self_test: bool = False, max_ram: int | None = None, max_flash: int | None = None,
+          **more: Unpack[More]) -> BuildReport:
     """Compile a model ahead of time into a folder: object, static library, C header, CMakeLists.txt and README.md.
 
-    `source` is what `load` takes, or the file of a trained model. `optimize` is "speed" or "size"; `self_test` adds a main.c that
-    runs the probe of the file; `max_ram` and `max_flash` are limits in bytes. `weights="blob"` writes the weights to a file
-    of their own instead of into the object; `soft_float=True` allows float32 models on cores without a floating-point unit. The
-    target "native" also gives a shared library and a Python package that needs NumPy alone.
+    `source` is what `load` takes, or the file of a trained model. `optimize` is "speed" or "size"; `self_test` adds a main.c
+    that runs the probe of the file; `max_ram` and `max_flash` are limits in bytes. `weights="blob"` writes the weights to a
+    file of their own instead of into the object; `soft_float=True` allows float32 models on cores without a floating-point
+    unit. The target "native" also gives a shared library and a Python package that needs NumPy alone.
 
     Raises BuildError, UnsupportedError for a model that has no such form, and DependencyError where a linker is missing.
     """
@@ -56,8 +61,8 @@ def build(source: Any, outdir: PathLike, target: str = "native", *, cpu: str | N
         raise BuildError(f"{folder}: is a file; give the name of a folder to build into", exit_code=2)
     graph, name = _open(source, folder)
     program = step_program(graph, name, machine.machine.lanes, whole_number("the batch of a build", batch))
-    notes = _check_floats(program, machine, soft_float)
-    made, report = _compile(program, machine, wishes, str(folder), notes)
+    made, report = _compile(program, machine, wishes, str(folder))
+    report = dataclasses.replace(report, notes=_check_floats(made, report.undefined, soft_float))
     _check_limits(report, max_ram, max_flash)
     _add_files(made, folder, self_test)
     report = _listing(report, made)
@@ -90,19 +95,20 @@ def _open(source: Any, folder: Path) -> tuple[Graph, str]:
     return (conversion.convert(path) if trained else model.load(path).graph), path.stem
 
 
-def _check_floats(program: StepProgram, target: BuildTarget, soft_float: bool) -> tuple[str, ...]:
-    """What there is to say of a model that computes with floats where the hardware can't. Raises BuildError unless that is allowed."""
-    using = sorted({call.kernel for call in program.calls if any(kind.startswith("f32") for _, kind in kernels.get(call.kernel).params)})
-    if target.fpu or not using:
+def _check_floats(made: Artefacts, undefined: Iterable[str], soft_float: bool) -> tuple[str, ...]:
+    """Warnings for a model that computes with floats where the hardware can't. Raises BuildError unless that is allowed."""
+    if made.target.fpu or not any(_FLOAT_HELPER.fullmatch(name) for name in undefined):
         return ()
+    name = made.target.name
     if not soft_float:
-        raise BuildError(f"{target.name} has no floating-point unit and the model computes with float32 ({', '.join(using)}); convert it "
-                         "to integers, or allow float32 in software with --soft-float, which is many times slower", exit_code=3)
-    return (f"warning: {target.name} has no floating-point unit, so float32 runs in software, many times slower",)
+        called = sorted({call.kernel for call in made.program.calls})
+        using = ", ".join(each for each in called if any(kind.startswith("f32") for _, kind in kernels.get(each).params))
+        raise BuildError(f"{name} has no floating-point unit and the model computes with float32 ({using}); convert it to "
+                         "integers, or allow float32 in software with --soft-float, which is many times slower", exit_code=3)
+    return (f"warning: {name} has no floating-point unit, so float32 runs in software, many times slower",)
 
 
-def _compile(program: StepProgram, target: BuildTarget, wishes: Wishes, folder: str,
-             notes: tuple[str, ...]) -> tuple[Artefacts, BuildReport]:
+def _compile(program: StepProgram, target: BuildTarget, wishes: Wishes, folder: str) -> tuple[Artefacts, BuildReport]:
     """The object and what it costs."""
     module = optimised(program, target.machine, wishes)
     stacks = entry_stacks(module, target.machine, entries(program))
@@ -110,13 +116,14 @@ def _compile(program: StepProgram, target: BuildTarget, wishes: Wishes, folder: 
         link_weights(module, program)
     content = emit_object(module, target.machine)
     undefined = _undefined(content)
-    if undefined - target.runtime:
-        raise BuildError(f"the model needs {', '.join(sorted(undefined - target.runtime))}, which {target.name} has not", exit_code=3)
+    missing = ", ".join(sorted(undefined - target.runtime))
+    if missing:
+        raise BuildError(f"the model needs {missing}, which {target.name} has not", exit_code=3)
     sizes = read_sizes(content)
     inside = 0 if wishes.weights_apart else len(program.weights)
     report = BuildReport(
         target.name, target.machine.cpu, program.prefix, folder, (), sizes.flash - inside, len(program.weights),
-        program.state_nbytes, program.arena_nbytes + sizes.writable, max(stacks.values()), tuple(sorted(undefined)), notes)
+        program.state_nbytes, program.arena_nbytes + sizes.writable, max(stacks.values()), tuple(sorted(undefined)))
     return Artefacts(program, target, wishes, content), report
 
 
@@ -129,7 +136,8 @@ def _check_limits(report: BuildReport, max_ram: int | None, max_flash: int | Non
     for what, found, limit, parts in (("RAM", report.ram, max_ram, f"state {report.state}, arena {report.arena}"),
                                       ("flash", report.flash, max_flash, f"code {report.code}, weights {report.weights}")):
         if limit is not None and found > limit:
-            raise BuildError(f"{report.name} needs {found} bytes of {what} on {report.target} ({parts}); the limit is {limit}", exit_code=1)
+            raise BuildError(f"{report.name} needs {found} bytes of {what} on {report.target} ({parts}); the limit is {limit}",
+                             exit_code=1)
 
 
 def _add_files(made: Artefacts, folder: Path, self_test: bool) -> None:
@@ -144,8 +152,8 @@ def _add_files(made: Artefacts, folder: Path, self_test: bool) -> None:
         made.add("main.c", main_c(made.program, weights_apart=apart), "runs the probe of the model's file and compares")
     compiler = " ".join((made.target.compiler, *made.target.flags))
     if compiler:
-        made.add("CMakeLists.txt", cmake(made.program, made.target.name, compiler, library, self_test=self_test, weights_apart=apart),
-                 "the library, and the self-test, as CMake targets")
+        text = cmake(made.program, made.target.name, compiler, library, self_test=self_test, weights_apart=apart)
+        made.add("CMakeLists.txt", text, "the library, and the self-test, as CMake targets")
     if made.target.name in _ADDITIONS:
         import_module(_ADDITIONS[made.target.name]).add_files(made, folder)
 

@@ -4,7 +4,8 @@ from edgelstm.aot.module import ALIGNMENT
 from edgelstm.aot.plan import Frame, StepProgram
 from edgelstm.version import __version__
 
-C_TYPES = {"float32": "float", "int64": "int64_t", "int32": "int32_t", "uint8": "uint8_t", "bool": "uint8_t"}
+C_TYPES = {"float32": "float", "int64": "int64_t", "int32": "int32_t", "int16": "int16_t", "int8": "int8_t", "uint8": "uint8_t",
+           "bool": "uint8_t"}
 
 _PAGE = """\
 /* {name}: a trained network as machine code, made by EdgeLSTM {version}. No malloc, no libc, no global state.
@@ -52,7 +53,8 @@ void {prefix}_run({weights_param}void *state, void *arena, int32_t steps, {param
 def header(program: StepProgram, *, weights_apart: bool = False) -> str:
     """The header's text."""
     prefix, macro = program.prefix, program.prefix.upper()
-    ports = [f" *   {side} {_describe(frame)}" for side, frames in (("in ", program.inputs), ("out", program.outputs)) for frame in frames]
+    ports = [f" *   in  {_describe(frame)}" for frame in program.inputs]
+    ports += [f" *   out {_describe(frame)}" for frame in program.outputs]
     sizes = [f"#define {macro}_{frame.identifier.upper()}_SIZE {frame.size}" for frame in (*program.inputs, *program.outputs)]
     params = [f"const {C_TYPES[frame.dtype]} *{frame.identifier}" for frame in program.inputs]
     params += [f"{C_TYPES[frame.dtype]} *{frame.identifier}" for frame in program.outputs]

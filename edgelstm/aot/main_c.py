@@ -61,7 +61,8 @@ extern const unsigned char weights[] __asm__("weights_blob");
 def main_c(program: StepProgram, *, weights_apart: bool = False) -> str:
     """The text of main.c. Raises BuildError where the model's file has no probe."""
     if not program.graph.probes:
-        raise BuildError("the model carries no probe, so a self-test has nothing to compare with; convert it without --no-probe")
+        raise BuildError("the model carries no probe, so a self-test has nothing to compare with; "
+                         "convert it without --no-probe", exit_code=2)
     probe = min(program.graph.probes, key=lambda probe: sum(array.size for array in probe.inputs.values()))
     rounds, steps = _extent(program, probe)
     arrays = [*_arrays(program.inputs, probe.inputs, rounds, "given", program.batch),
@@ -72,7 +73,8 @@ def main_c(program: StepProgram, *, weights_apart: bool = False) -> str:
         prefix=program.prefix, macro=program.prefix.upper(), rounds=rounds, steps=steps, arrays="\n".join([*arrays, *image]),
         buffers="\n".join(f"static {C_TYPES[frame.dtype]} found_{frame.identifier}[{frame.size * many[frame.identifier]}];"
                           for frame in program.outputs),
-        blob=_BLOB.format(prefix=program.prefix) if weights_apart else "", atol=probe.atol, rtol=probe.rtol, start=start, weights="weights, " * weights_apart,
+        blob=_BLOB.format(prefix=program.prefix) if weights_apart else "", atol=probe.atol, rtol=probe.rtol,
+        start=start, weights="weights, " * weights_apart,
         arguments=", ".join([*(f"given_{frame.identifier}[round]" for frame in program.inputs),
                              *(f"found_{frame.identifier}" for frame in program.outputs)]),
         checks="".join(f"        for (long i = 0; i < {frame.size * many[frame.identifier]}; i++)\n"

@@ -22,6 +22,7 @@ from edgelstm.native.optimise import bind, optimise, target_machine
 from edgelstm.native.target import Target
 
 ALIGNMENT = 64
+_PRIVATE = (WEIGHTS, STATE, ARENA)
 
 
 
@@ -64,9 +65,7 @@ def entries(program: StepProgram) -> tuple[str, ...]:
 
 def link_weights(module: llvm.ModuleRef, program: StepProgram) -> None:
     """Put the weights into an optimised module."""
-    text = "".join(f"\\{byte:02x}" for byte in program.weights)
-    size = len(program.weights)
-    module.link_in(llvm.parse_assembly(f'@{WEIGHTS} = hidden constant [{size} x i8] c"{text}", align {ALIGNMENT}'))
+    module.link_in(llvm.parse_assembly(f"@{WEIGHTS} = hidden constant {_octets(program.weights)}, align {ALIGNMENT}"))
     module.get_global_variable(WEIGHTS).linkage = llvm.Linkage.internal
 
 
@@ -102,7 +101,7 @@ def _text(program: StepProgram, target: Target, wishes: Wishes, signatures: Mapp
     yield from _step(program, wishes, signatures)
     yield from _reset(program)
     blocks = _blocks(program, wishes)
-    given = ", ".join(f"ptr %{block}" for block in blocks)
+    given = ", ".join(f"ptr {_value(block)}" for block in blocks)
     yield f"define void @{program.prefix}_step({given}) {{\n  {enter}\n  call void @step({given})\n  {leave}\n  ret void\n}}"
     yield from _run(program, blocks, enter, leave)
 
@@ -113,16 +112,20 @@ def _blocks(program: StepProgram, wishes: Wishes) -> list[str]:
     return [*([WEIGHTS] if wishes.weights_apart else []), STATE, ARENA, *frames]
 
 
+def _value(block: str) -> str:
+    """The IR name of a pointer; those of ports have a prefix, for a model may call them as it likes."""
+    return f"%{block}" if block in _PRIVATE else f"%port.{block}"
+
+
 def _step(program: StepProgram, wishes: Wishes, signatures: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    private = (WEIGHTS, STATE, ARENA)
-    given = ", ".join(f"ptr {'noalias ' * (block in private)}%{block}" for block in _blocks(program, wishes))
+    given = ", ".join(f"ptr {'noalias ' * (block in _PRIVATE)}{_value(block)}" for block in _blocks(program, wishes))
     yield f"define internal void @step({given}) noinline {{\n  %result = alloca ptr\n  %error = alloca ptr"
     how = "" if wishes.small else " alwaysinline"
     for number, call in enumerate(program.calls):
         args = ["ptr %result", "ptr %error"]
         for index, (arg, kind) in enumerate(zip(call.args, signatures[call.kernel], strict=True)):
             if isinstance(arg, Place):
-                base = "@weights" if arg.block == WEIGHTS and not wishes.weights_apart else f"%{arg.block}"
+                base = "@weights" if arg.block == WEIGHTS and not wishes.weights_apart else _value(arg.block)
                 yield f"  %a{number}.{index} = getelementptr i8, ptr {base}, i32 {arg.offset}"
                 args.append(f"ptr %a{number}.{index}")
             else:
@@ -141,13 +144,17 @@ def _constant(word: int | None, kind: str) -> str:
     return str(word)
 
 
+def _octets(content: bytes) -> str:
+    """Bytes, at least one, as the type and value of an LLVM constant."""
+    return f'[{len(content)} x i8] c"\\{content.hex(chr(92))}"'
+
+
 def _reset(program: StepProgram) -> Iterator[str]:
     """Both `reset` and `init`: 32-bit words of zeros, or of an image where a state starts with something else."""
     image, name = program.initial_state, program.prefix
     value, count = "store i32 0, ptr %to", len(image) // 4
     if any(image):
-        text = "".join(f"\\{byte:02x}" for byte in image)
-        yield f'@initial = internal constant [{len(image)} x i8] c"{text}", align {ALIGNMENT}'
+        yield f"@initial = internal constant {_octets(image)}, align {ALIGNMENT}"
         value = "%from = getelementptr i32, ptr @initial, i32 %i\n  %word = load i32, ptr %from\n  store i32 %word, ptr %to"
     body = f"""entry:
   br label %head
@@ -171,16 +178,17 @@ def _run(program: StepProgram, blocks: Sequence[str], enter: str, leave: str) ->
     name = program.prefix
     frames = [frame for frame in (*program.inputs, *program.outputs) if frame.time is not None]
     moving = {frame.identifier for frame in frames}
-    params = [f"ptr %{block}" for block in blocks]
+    params = [f"ptr {_value(block)}" for block in blocks]
     params.insert(blocks.index(ARENA) + 1, "i32 %steps")
     yield f"define void @{name}_run({', '.join(params)}) {{\nentry:\n  {enter}\n  br label %head\nhead:"
     yield "  %i = phi i32 [ 0, %entry ], [ %next, %body ]"
     for frame in frames:
-        own = frame.identifier
-        yield f"  %{own}.now = phi ptr [ %{own}, %entry ], [ %{own}.next, %body ]"
+        own = _value(frame.identifier)
+        yield f"  {own}.now = phi ptr [ {own}, %entry ], [ {own}.next, %body ]"
     yield "  %more = icmp slt i32 %i, %steps\n  br i1 %more, label %body, label %done\nbody:"
-    given = ", ".join(f"ptr %{block}.now" if block in moving else f"ptr %{block}" for block in blocks)
+    given = ", ".join(f"ptr {_value(block)}.now" if block in moving else f"ptr {_value(block)}" for block in blocks)
     yield f"  call void @step({given})\n  %next = add i32 %i, 1"
     for frame in frames:
-        yield f"  %{frame.identifier}.next = getelementptr i8, ptr %{frame.identifier}.now, i32 {frame.nbytes}"
+        own = _value(frame.identifier)
+        yield f"  {own}.next = getelementptr i8, ptr {own}.now, i32 {frame.nbytes}"
     yield f"  br label %head\ndone:\n  {leave}\n  ret void\n}}"

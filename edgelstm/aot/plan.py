@@ -22,10 +22,10 @@ from edgelstm.streaming import analyse, step_shapes
 WEIGHTS, STATE, ARENA = "weights", "state", "arena"
 
 _KEYWORDS = frozenset(
-    "alignas alignof and asm auto bool break case catch char class const continue default delete do double else enum explicit extern "
-    "false float for friend goto if inline int long namespace new not nullptr operator or private protected public register restrict "
-    "return short signed sizeof static struct switch template this throw true try typedef typename union unsigned using virtual void "
-    "volatile while xor state arena steps weights".split())
+    "alignas alignof and asm auto bool break case catch char class const continue default delete do double else enum "
+    "explicit extern false float for friend goto if inline int long namespace new not nullptr operator or private "
+    "protected public register restrict return short signed sizeof static struct switch template this throw true try "
+    "typedef typename union unsigned using virtual void volatile while xor state arena steps weights".split())
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Frame:
-    """An input or output of a step: `shape` is without the time axis, which is axis `time` of the model's own shape (or None)."""
+    """An input or output of a step. `shape` is without the time axis, `batch` and `time` are axes of the model's own shape."""
 
     name: str
     identifier: str
@@ -89,7 +89,7 @@ class State:
 class StepProgram:
     """Everything that the machine code of a model needs to know; `prefix` begins every C name.
 
-    `input_shapes` and `output_shapes` are those of all ports of the model in one step, explicit states and the time axis included.
+    `input_shapes` and `output_shapes` are those of all ports of the model in one step, with explicit states and the time axis.
     """
 
     prefix: str
@@ -146,7 +146,7 @@ def step_program(graph: Graph, name: str, lanes: int, batch: int = 1) -> StepPro
 def identifier(name: str, fallback: str, taken: Iterable[str] = ()) -> str:
     """A C identifier made from a name, different from the ones that are taken."""
     word = re.sub(r"[^0-9A-Za-z_]+", "_", name).strip("_") or fallback
-    word = f"_{word}"[word[0].isalpha() :] if not word[0].isdigit() else f"{fallback}_{word}"
+    word = f"{fallback}_{word}" if word[0].isdigit() else word
     found, number = word, 1
     while found in _KEYWORDS or found in taken:
         number += 1
@@ -158,7 +158,8 @@ def _check_batch(graph: Graph, shapes: dict[str, tuple[int, ...]], batch: int) -
     for port in graph.inputs:
         if port.batch is not None and shapes[port.name][port.batch] != batch:
             fixed = shapes[port.name][port.batch]
-            raise BuildError(f"the input {port.name!r} has the batch {fixed}; build it with batch={fixed}, not {batch}", exit_code=2)
+            raise BuildError(f"the input {port.name!r} has the batch {fixed}; build it with batch={fixed}, not {batch}",
+                             exit_code=2)
 
 
 def _check_frames(graph: Graph, batch: int) -> None:
@@ -166,8 +167,8 @@ def _check_frames(graph: Graph, batch: int) -> None:
     once, twice = (_output_shapes(graph, step_shapes(graph, batch, steps)) for steps in (1, 2))
     for port, one, two in zip(graph.outputs, once, twice, strict=True):
         if tuple(n * (1 + (axis == port.time)) for axis, n in enumerate(one)) != tuple(two):
-            raise UnsupportedError(f"the output {port.name!r} has no time axis of its own ({list(one)} in one step, {list(two)} in two), so "
-                                   "it can't be computed a step at a time; give the model an output of (batch, time, ...)")
+            raise UnsupportedError(f"the output {port.name!r} has no time axis of its own ({list(one)} in one step, "
+                                   f"{list(two)} in two), so it can't be cut into steps; make it (batch, time, ...)")
 
 
 def _output_shapes(graph: Graph, shapes: dict[str, tuple[int, ...]]) -> list[tuple[int, ...]]:

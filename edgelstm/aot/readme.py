@@ -21,8 +21,8 @@ Made by EdgeLSTM {version} for {target} ({cpu}), batch {batch}.
 | stack of the deepest entry | {stack:,} |
 | global variables | 0 |
 
-Read from the object; the frames of inputs and outputs are the caller's. Several sequences need a state each and may share one arena
-as long as one thread runs them. {undefined}
+Read from the object; the frames of inputs and outputs are the caller's. Several sequences need a state each and may share one
+arena as long as one thread runs them. {undefined}
 
 | file | |
 |---|---|
@@ -71,8 +71,9 @@ def readme(made: Artefacts, report: BuildReport, folder: str) -> str:
     helpers = ", ".join(f"`{name}`" for name in report.undefined)
     undefined = f"It calls {helpers} of the compiler's runtime." if helpers else "It calls nothing outside of itself."
     return _PAGE.format(
-        name=report.name, macro=report.name.upper(), target=report.target, cpu=report.cpu, version=__version__, batch=program.batch,
-        flash=report.flash, code=report.code, weights=report.weights, ram=report.ram, state=report.state, arena=report.arena,
+        name=report.name, macro=report.name.upper(), target=report.target, cpu=report.cpu, version=__version__,
+        batch=program.batch, flash=report.flash, code=report.code, weights=report.weights, ram=report.ram,
+        state=report.state, arena=report.arena,
         stack=report.stack, apart=" (in a file of their own)" * weights_apart, undefined=undefined,
         files="\n".join(f"| `{file}` | {about} |" for file, about in made.about.items()),
         buffers="\n".join(f"static {C_TYPES[frame.dtype]} {frame.identifier}[{frame.size}];" for frame in frames),

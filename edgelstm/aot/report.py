@@ -6,7 +6,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class BuildReport:
     """Bytes, read from the object: `code` and `weights` make up `flash`, `state` and `arena` `ram`; `stack` is what the deepest
-    entry needs besides. `undefined` names the functions of the compiler's runtime that the object calls, `files` what was written.
+    entry needs besides. `undefined` names the functions of the compiler's runtime that the object calls, `files` what was
+    written into `folder`.
     """
 
     target: str

@@ -1,7 +1,7 @@
 """How much stack an entry needs: the frames that LLVM lays out, added up along the calls.
 
-The optimised module is written once more as assembly, with unwind tables so that every change of the stack pointer shows. Helpers
-of the compiler's runtime, which cores without a floating-point unit call, are not counted.
+The optimised module is written once more as assembly, with unwind tables so that every change of the stack pointer shows.
+Helpers of the compiler's runtime, which cores without a floating-point unit call, are not counted.
 """
 
 import re
@@ -43,7 +43,8 @@ def _frames(assembly: str, target: Target) -> dict[str, int]:
     prefix = "_" if "darwin" in target.triple or "macos" in target.triple else ""
     marks = [*_LABEL.finditer(assembly)]
     ends = [mark.start() for mark in marks[1:]] + [len(assembly)]
-    return {mark[1].removeprefix(prefix): _frame(assembly[mark.end() : end], target) for mark, end in zip(marks, ends, strict=True)}
+    bodies = {mark[1].removeprefix(prefix): assembly[mark.end() : end] for mark, end in zip(marks, ends, strict=True)}
+    return {name: _frame(body, target) for name, body in bodies.items()}
 
 
 def _frame(body: str, target: Target) -> int:

@@ -22,6 +22,14 @@ _SINGLE = frozenset(
     "__floatsisf __floatunsisf __divsi3 __modsi3 __udivsi3 __umodsi3 __mulsi3".split())
 _DOUBLE = frozenset(name.replace("sf", "df") for name in _SINGLE if "sf" in name) | {"__extendsfdf2", "__truncdfsf2"}
 
+# The same by the names of the ARM run-time ABI.
+_ARM = frozenset(
+    f"__aeabi_{name}" for name in (
+        "idiv uidiv idivmod uidivmod lmul ldivmod uldivmod llsl llsr lasr f2d d2f "
+        + " ".join(f"{t}add {t}sub {t}mul {t}div {t}cmpeq {t}cmplt {t}cmple {t}cmpge {t}cmpgt {t}cmpun "
+                   f"{t}2iz {t}2uiz {t}2lz {t}2ulz i2{t} ui2{t} l2{t} ul2{t}" for t in "fd")).split())  # fmt: skip
+_ARM_SINGLE = frozenset(name for name in _ARM if re.fullmatch(r"__aeabi_(f(add|sub|mul|div|cmp..|2u?iz)|u?i2f)", name))
+
 
 @dataclass(frozen=True)
 class BuildTarget:
@@ -45,7 +53,8 @@ class BuildTarget:
 
 
 def _microcontroller(name: str, summary: str, *flags: str, fpu: bool = True) -> BuildTarget:
-    runtime = _WIDE | _CONVERSIONS | _DOUBLE | (frozenset() if fpu else _SINGLE)
+    hardware = _ARM_SINGLE | _SINGLE if fpu else frozenset()
+    runtime = (_WIDE | _CONVERSIONS | _DOUBLE | _SINGLE | _ARM) - hardware
     return BuildTarget(name, CROSS_TARGETS[name], summary, "size", "arm-none-eabi-gcc", (f"-mcpu={name}", "-mthumb", *flags),
                        "gcc-arm-none-eabi", fpu, runtime)
 
@@ -112,7 +121,7 @@ def cpus(triple: str) -> tuple[str, ...]:
 
 def _for_cpu(machine: Target, cpu: str) -> Target:
     """The machine with another CPU: its vectors and its way of multiplying bytes are seen in the code LLVM makes for it."""
-    other = dataclasses.replace(machine, name=cpu, cpu=cpu, features="" if machine.triple.startswith("x86_64") else machine.features)
+    other = dataclasses.replace(machine, name=cpu, cpu=cpu, features="")
     if machine.triple.startswith("x86_64"):
         return _x86(other)
     if machine.triple.startswith("aarch64"):

@@ -1,4 +1,4 @@
-"""Compile a model ahead of time for one target: object, static library, C header, CMakeLists.txt and a README.md with exact figures.
+"""Compile a model ahead of time for one target: object, static library, C header, CMakeLists.txt, and README.md with figures.
 
 Target native also gives a shared library and a Python package that needs NumPy alone; wasm32 a WebAssembly module.
 """
@@ -18,14 +18,16 @@ _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20}
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", type=Path, nargs="?", help="an .elstm file, or a .keras, .h5 or .onnx file")
     parser.add_argument("-o", "--output", metavar="DIR", type=Path, help="the folder to build into")
-    parser.add_argument("-t", "--target", metavar="T", default="native", help="what to build for (default: native); see --list-targets")
+    parser.add_argument("-t", "--target", metavar="T", default="native",
+                        help="what to build for (default: native); see --list-targets")
     parser.add_argument("--cpu", metavar="NAME", help="a CPU of the target's family, by the name LLVM has for it")
     parser.add_argument("--batch", metavar="N", type=int, default=1, help="rows that one call computes (default: 1)")
     parser.add_argument("--optimize", choices=("speed", "size"), help="default: size on microcontrollers, else speed")
     parser.add_argument("--weights", choices=("constants", "blob"), default="constants",
                         help="weights inside the object (default), or in a file of their own")
     parser.add_argument("--self-test", action="store_true", help="add a main.c that runs the probe of the model's file")
-    parser.add_argument("--max-ram", metavar="BYTES", type=_size, help="fail when state and arena need more; 64K and 1M are understood")
+    parser.add_argument("--max-ram", metavar="BYTES", type=_size,
+                        help="fail when state and arena need more; 64K and 1M are understood")
     parser.add_argument("--max-flash", metavar="BYTES", type=_size, help="fail when code and weights need more")
     parser.add_argument("--soft-float", action="store_true", help="allow float32 on a core without a floating-point unit")
     parser.add_argument("--list-targets", action="store_true", help="show all targets and end")

@@ -30,13 +30,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
                         help="an input and the output that feeds it at the next step, e.g. h0=hn; may be repeated")
     parser.add_argument("--precision", metavar="[LAYER=]NAME", action="append", default=[],
                         help="float32 (default), bfloat16, int8, int8-static or int4, for all layers or for one and its inner "
-                             "layers (may be repeated); auto: the fastest on this machine for each layer; integer: no floating point")
+                             "layers (may be repeated); auto: the fastest on this machine for each layer; integer: no floating "
+                             "point inside; integer-ports: nor in its inputs and outputs")
     parser.add_argument("--calibration", metavar="FILE", type=Path,
-                        help="inputs from use, .npy or .npz: for int8-static and integer, better rounding in int4, --max-error and auto")
+                        help="inputs from use, .npy or .npz: for int8-static, integer, auto, --max-error and int4")
     parser.add_argument("--max-error", metavar="X", type=error_limit,
-                        help="the largest absolute error that a reduced precision may make at an output; above it nothing is written")
-    parser.add_argument("--activation-range", metavar="KIND", default="mse", choices=("mse", "percentile", "max"),
-                        help="how int8-static finds the ranges of activations: mse (default), percentile or max")
+                        help="the largest absolute error that may arise at an output; above it nothing is written")
+    parser.add_argument("--activation-range", metavar="KIND", choices=("max", "percentile", "mse"),
+                        help="how int8-static and integer find the ranges of activations; max is the default")
     parser.add_argument("--plot", metavar="OUT.png", type=Path, help="draw the errors that a reduced precision makes")
     parser.add_argument("--no-probe", action="store_true", help="do not store inputs and outputs for `edgelstm verify`")
     parser.add_argument("--against", metavar="FILE", type=Path,
@@ -46,13 +47,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from edgelstm.conversion import Request, converted
+    from edgelstm.conversion import converted
 
-    request = Request(_precision(arguments.precision), arguments.calibration, arguments.max_error, arguments.activation_range)
-    if arguments.plot is not None and not request.reduces:
-        raise PrecisionError("--plot draws the errors of a reduced precision; give --precision too")
+    wanted = {"precision": _precision(arguments.precision), "calibration": arguments.calibration,
+              "max_error": arguments.max_error, "activation_range": arguments.activation_range}
+    compares = wanted["precision"] not in ("float32", "integer-ports")
+    if arguments.plot is not None and not compares:
+        raise PrecisionError("--plot draws the errors of a reduced precision with float outputs; give --precision too")
     conversion = converted(
-        arguments.source, arguments.output, request, weights=arguments.weights,
+        arguments.source, arguments.output, wanted, weights=arguments.weights,
         fix=dict(arguments.fix) or None, state=dict(arguments.state) or None, probe=not arguments.no_probe)
     graph = conversion.graph
     nbytes = arguments.output.stat().st_size
@@ -61,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     for source, result in graph.states:
         say(f"state: output {result!r} feeds input {source!r}")
     say(f"wrote {arguments.output}: {len(graph.nodes)} nodes, {graph.parameters:,} parameters, {count_bytes(nbytes)}")
-    errors = _errors(conversion, arguments.plot) if request.reduces else None
+    errors = _errors(conversion, arguments.plot) if compares else None
     report = None if arguments.against is None else verify.against(graph, arguments.against)
     if report is not None:
         say(f"against {arguments.against}:\n{verify.rows(report)}")

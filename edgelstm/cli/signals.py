@@ -55,7 +55,8 @@ def _read_csv(path: Path) -> dict[str | None, np.ndarray]:
     for row, column in np.argwhere(np.abs(rows) > _LARGEST):
         cell = lines[row].split(",")[column].strip()
         if "inf" not in cell.lower():
-            raise FormatError(f"{path}: {cell} in column {column + 1} is larger than a float32 can be; write inf if that is meant")
+            where = f"{cell} in column {column + 1}"
+            raise FormatError(f"{path}: {where} is larger than a float32 can be; write inf if that is meant")
     return {None: rows[:, 0] if rows.shape[1] == 1 else rows}
 
 

@@ -1,11 +1,11 @@
 """Run the probe of an .elstm file on this machine and compare with the outputs stored in it, or, with --against, run the
 model on seeded inputs and compare with what another file makes of them.
 
-A file of reduced precision held --against its source, or against the file converted in float32, is compared layer by layer: the
-signal-to-noise ratio of each layer in the model and of the layer alone, its largest error, and how that grows over time steps.
+A file of reduced precision held --against its source, or against the file converted in float32, is compared layer by layer:
+the signal-to-noise ratio of each layer in the model and of the layer alone, its largest error, and how that grows over time.
 
-Exit code 0 when every output stays within its tolerance (of a comparison by layer: within --max-error, a hundredth of the largest
-output by default), 1 when one misses it or the file has no probe, 4 when the file is damaged.
+Exit code 0 when every output stays within its tolerance (of a comparison by layer: within --max-error, a hundredth of the
+largest output by default), 1 when one misses it or the file has no probe, 4 when the file is damaged.
 """
 
 import argparse
@@ -83,7 +83,8 @@ def _check_options(arguments: argparse.Namespace) -> None:
     """Raise PrecisionError for an option that only a comparison by layer takes."""
     for option in ("data", "max_error", "plot"):
         if getattr(arguments, option) is not None:
-            raise PrecisionError(f"--{option.replace('_', '-')} applies to a file of reduced precision and --against its source")
+            name = f"--{option.replace('_', '-')}"
+            raise PrecisionError(f"{name} applies to a file of reduced precision that is compared --against its source")
 
 
 def against(graph: "Graph", path: Path) -> "Report":

@@ -72,7 +72,7 @@ def gru_step(v: Any, form: Format) -> Any:
         n = tanh(fma(r, sums[2], p[2]))
         return fma(z, load_part(q.h, unit, left) - n, n)
 
-    step = single.walk(v, form, block)
+    step = single.walk(v, form, 3, block)
 
     def gru_step(x, w, bias, r, rb, h, y, n_in, units, work, x_scale, h_scale):
         step(single.Frame(x, h, h, y, n_in, units, work, x_scale, h_scale), Panels(w, bias, r, rb))

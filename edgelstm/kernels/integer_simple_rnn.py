@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from edgelstm.kernels import integer
 from edgelstm.kernels.declare import kernel
-from edgelstm.kernels.integer import SUM_FRACTION, Sequence, i32
+from edgelstm.kernels.integer import SUM_FRACTION, Sequence
 
 
 class Cell(NamedTuple):

@@ -80,7 +80,7 @@ def lstm_step(v: Any, form: Format) -> Any:
         store_part(q.cell, unit, left, c)
         return h
 
-    step = single.walk(v, form, block)
+    step = single.walk(v, form, 4, block)
 
     def lstm_step(x, w, bias, r, h, c, y, n_in, units, work, x_scale, h_scale):
         step(single.Frame(x, h, c, y, n_in, units, work, x_scale, h_scale), Panels(w, bias, r))

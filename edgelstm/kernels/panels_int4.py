@@ -20,7 +20,7 @@ def pack_int4(values: np.ndarray, scale: np.ndarray, gates: int, units: int, lan
     halves = np.zeros((count, groups, vectors + vectors % 2, lanes), np.uint32)
     halves[:, :, :vectors] = in_blocks(scale, gates, units).reshape(count, groups, vectors, lanes)
     scales = (halves[:, :, ::2] | halves[:, :, 1::2] << 16).view(np.int32)
-    parts = [words.reshape(count, groups, -1), scales.reshape(count, groups, -1)]
+    parts = [words.reshape(count, groups, 4 * columns), scales.reshape(count, groups, scales.shape[2] * lanes)]
     return flat(np.concatenate(parts, axis=2))
 
 

@@ -10,13 +10,13 @@ def make(v: Any, vectors: int, rows: int) -> Any:
 
     Row m is x[i + m * stride : ... + n_in]; the panel starts at w[j] and holds [n_in][vectors * lanes].
     """
-    return of_parts(v, vectors, _chained(v, vectors)) if rows == 1 else _several_rows(v, vectors)
+    return of_parts(v, vectors, chained(v, vectors, chains(v, vectors), v.fma_block)) if rows == 1 else _several_rows(v, vectors)
 
 
 @functools.cache
 def make_pair(v: Any, vectors: int) -> Any:
     """`product(block, x, i, w, j, n_in, h, k, r, l, units)`: the block plus x[i:] times the panel at w[j] plus h[k:] by r[l]."""
-    return pair_of_parts(v, vectors, _chained(v, vectors))
+    return pair_of_parts(v, vectors, chained(v, vectors, chains(v, vectors), v.fma_block))
 
 
 def row_block(v: Any, vectors: int) -> int:
@@ -24,30 +24,46 @@ def row_block(v: Any, vectors: int) -> int:
     return 4 if v.lanes == 16 or vectors <= 2 else 2
 
 
-def chains(vectors: int) -> int:
-    """A single row is summed in several independent parts, about eight vectors in all, to keep the multipliers busy."""
-    return {1: 8, 2: 4}.get(vectors, 2)
+def chains(v: Any, vectors: int) -> int:
+    """A single row is summed in several independent parts, to keep the multipliers busy: about eight vectors, half the registers at most.
+
+    Where a vector is a single number there are twice as many, and then fewer instructions that only count.
+    """
+    wanted = {1: 8, 2: 4}.get(vectors, 2) * (2 if v.lanes == 1 else 1)
+    room = v.registers // (2 * vectors)
+    return max(1, min(wanted, 1 << room.bit_length() - 1 if room else 1))
 
 
 def of_parts(v: Any, vectors: int, more: Any) -> Any:
     """The product of one row from `more(parts, x, i, w, j, n_in)`, which adds a row times a panel to the parts."""
-    fold_block, rest, spare = v.fold_block, v.zero_block, (chains(vectors) - 1) * vectors
+    fold_block, parts = v.fold_block, in_parts(v, vectors, chains(v, vectors), v.zero_block)
 
     @v.inline
     def product(block, x, i, stride, w, j, n_in):
-        return fold_block(more(block + rest(spare), x, i, w, j, n_in), vectors)
+        return fold_block(more(parts(block), x, i, w, j, n_in), vectors)
 
     return product
 
 
 def pair_of_parts(v: Any, vectors: int, more: Any) -> Any:
     """The same for two rows with a panel each."""
-    fold_block, rest, spare = v.fold_block, v.zero_block, (chains(vectors) - 1) * vectors
+    fold_block, parts = v.fold_block, in_parts(v, vectors, chains(v, vectors), v.zero_block)
 
     @v.inline
     def product(block, x, i, w, j, n_in, h, k, r, l, units):  # noqa: E741
-        parts = more(block + rest(spare), x, i, w, j, n_in)
-        return fold_block(more(parts, h, k, r, l, units), vectors)
+        return fold_block(more(more(parts(block), x, i, w, j, n_in), h, k, r, l, units), vectors)
+
+    return product
+
+
+def pair_of_rows(v: Any, vectors: int, one: Any) -> Any:
+    """The same from the product `one` of a row, in the order of a sequence's sums: where `one` is exact, steps and runs agree."""
+    fold_block, zero_block = v.fold_block, v.zero_block
+
+    @v.inline
+    def product(block, x, i, w, j, n_in, h, k, r, l, units):  # noqa: E741
+        inputs = one(block, x, i, 0, w, j, n_in)
+        return fold_block(inputs + one(zero_block(vectors), h, k, 0, r, l, units), vectors)
 
     return product
 
@@ -65,17 +81,51 @@ def _several_rows(v: Any, vectors: int) -> Any:
     return product
 
 
-def _chained(v: Any, vectors: int) -> Any:
-    fma_block = v.fma_block
-    width, parallel = vectors * v.lanes, chains(vectors)
+@functools.cache
+def in_parts(v: Any, vectors: int, parallel: int, zeros: Any) -> Any:
+    """`parts(block)`: a block of `vectors` and zeros for the other parts."""
+    spare = (parallel - 1) * vectors
+    return v.inline(lambda block: block + zeros(spare)) if spare else v.inline(lambda block: block)
+
+
+@functools.cache
+def chained(v: Any, vectors: int, parallel: int, multiply: Any, inputs: int = 1) -> Any:
+    """`more(parts, x, i, w, j, n)`: adds n factors of a row, from x[i] on, times rows of a panel to `parallel` parts.
+
+    `multiply` takes what fma_block takes; a factor is `inputs` elements of x. Where vectors are short the counting of the loop weighs
+    as much as what it does, so it does twice as much at once.
+    """
+    width, twice = vectors * v.lanes, v.lanes <= 4 and v.registers >= 16
+    stride = 2 * parallel if twice else parallel
+    if parallel == 1:
+        return _unchained(v, vectors, multiply, inputs, twice)
 
     @v.inline
-    def more(parts, x, i, w, j, n_in):
-        whole = n_in - n_in % parallel
-        for k in range(0, whole, parallel):
-            parts = fma_block(parts, x, i + k, 1, w, j + k * width, width, vectors)
-        for k in range(whole, n_in):
-            parts = fma_block(parts[:vectors], x, i + k, 0, w, j + k * width, 0, vectors) + parts[vectors:]
+    def more(parts, x, i, w, j, n):
+        whole = n - n % stride
+        for k in range(0, whole, stride):
+            parts = multiply(parts, x, i + inputs * k, inputs, w, j + k * width, width, vectors)
+            if twice:
+                parts = multiply(parts, x, i + inputs * (k + parallel), inputs, w, j + (k + parallel) * width, width, vectors)
+        for k in range(whole, n):
+            parts = multiply(parts[:vectors], x, i + inputs * k, 0, w, j + k * width, 0, vectors) + parts[vectors:]
+        return parts
+
+    return more
+
+
+def _unchained(v: Any, vectors: int, multiply: Any, inputs: int, twice: bool) -> Any:
+    width, stride = vectors * v.lanes, 2 if twice else 1
+
+    @v.inline
+    def more(parts, x, i, w, j, n):
+        whole = n - n % stride
+        for k in range(0, whole, stride):
+            parts = multiply(parts, x, i + inputs * k, 0, w, j + k * width, 0, vectors)
+            if twice:
+                parts = multiply(parts, x, i + inputs * (k + 1), 0, w, j + (k + 1) * width, 0, vectors)
+        for k in range(whole, n):
+            parts = multiply(parts, x, i + inputs * k, 0, w, j + k * width, 0, vectors)
         return parts
 
     return more

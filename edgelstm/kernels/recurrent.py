@@ -8,7 +8,7 @@ member of a team; h_scale is the fixed scale of their numbers, or 0. Outputs y h
 import functools
 from typing import Any, NamedTuple
 
-from edgelstm.kernels import team
+from edgelstm.kernels import team, turning
 from edgelstm.kernels.formats import Format
 
 COMMON = "mask:u8* batch:int steps:int units:int p_t:int p_b:int y_t:int y_b:int reverse:int hold:int h_scale:f32"
@@ -163,7 +163,7 @@ def sweep(v: Any, form: Format, gates: int, apply: Any, *, states: int, biased: 
     """
     ready = _as_they_are(v) if form.prepare is None else _prepared(v, form, states)
     finish = _finish_row(v, apply, projected or gates)
-    several, lanes = form.row_block(v, gates), v.lanes
+    several, lanes, back = form.row_block(v, gates), v.lanes, turning.back(v, form, gates)
     sweep_several, sweep_two, sweep_one = (
         _rows(v, form, gates, rows, finish, biased, projected or gates) for rows in (several, 2, 1))
 
@@ -171,7 +171,10 @@ def sweep(v: Any, form: Format, gates: int, apply: Any, *, states: int, biased: 
     def sweep(q, step, at, r, rb, options):
         at, stride = ready(q, step, at)
         whole = q.batch - q.batch % several
-        for unit in range(step.begin, step.end, lanes):
+        goes_back = back(step.t, q.units, q.units)
+        ends = step.begin + step.begin + (step.end - step.begin - 1) // lanes * lanes
+        for k in range(step.begin, step.end, lanes):
+            unit = ends - k if goes_back else k
             for b in range(0, whole, several):
                 sweep_several(q, step, at, stride, r, rb, b, unit, options)
             for b in range(whole, q.batch - 1, 2):

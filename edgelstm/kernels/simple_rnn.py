@@ -54,7 +54,7 @@ def simple_rnn_step(v: Any, form: Format) -> Any:
         sums = product(sums, rows.x, rows.i, weights.w, w_at, q.n_in, rows.h, rows.k, weights.r, r_at, q.units)
         return tanh(sums[0])
 
-    step = single.walk(v, form, block)
+    step = single.walk(v, form, 1, block)
 
     def simple_rnn_step(x, w, bias, r, h, y, n_in, units, work, x_scale, h_scale):
         step(single.Frame(x, h, h, y, n_in, units, work, x_scale, h_scale), Panels(w, bias, r))

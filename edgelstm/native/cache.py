@@ -82,7 +82,7 @@ def describe() -> tuple[Description, ...]:
 
 
 def _target_words(target: Target) -> tuple[str, ...]:
-    return (target.triple, target.cpu, target.features, str(target.lanes), target.abi, target.dot)
+    return (target.triple, target.cpu, target.features, str(target.lanes), target.abi, target.dot, str(target.registers))
 
 
 def _hash(*words: str) -> str:

@@ -34,7 +34,7 @@ def kernel_ir(name: str, target: Target) -> str:
             f"kernel {name!r} is not in the kernel cache for this machine and numba, which compiles it, is not "
             "installed: pip install numba, or ship a cache made by `edgelstm warm` and set EDGELSTM_CACHE to it"
         ) from None
-    ir = frontend.kernel_ir(kernels.get(name), target.lanes, target.dot)
+    ir = frontend.kernel_ir(kernels.get(name), target.lanes, target.dot, target.registers)
     return narrow(ir, target_machine(target)) if target.address_bits == 32 else ir
 
 

@@ -98,15 +98,15 @@ def outline(function: Callable[..., Any]) -> _Dispatcher:
 
 
 @functools.cache
-def vectors(lanes: int, dot: str = "plain") -> numba_vectors.Vectors:
+def vectors(lanes: int, dot: str = "plain", registers: int = 16) -> numba_vectors.Vectors:
     """The vector set that kernels for machines with such registers and such products of bytes are written with."""
-    return numba_vectors.make(lanes, inline, outline, dot)
+    return numba_vectors.make(lanes, inline, outline, dot, registers)
 
 
 @functools.cache
-def kernel_ir(decl: KernelDecl, lanes: int, dot: str = "plain") -> str:
+def kernel_ir(decl: KernelDecl, lanes: int, dot: str = "plain", registers: int = 16) -> str:
     """LLVM IR of a kernel and its entry `decl.symbol(block)`, without triple, data layout or host attributes."""
-    function = decl.factory(vectors(lanes, dot))
+    function = decl.factory(vectors(lanes, dot, registers))
     module = _lower(function, tuple(_NUMBA_TYPES[kind] for _, kind in decl.params))
     return _only_entry(module, decl)
 

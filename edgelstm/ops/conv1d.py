@@ -56,7 +56,7 @@ class Conv1d(Op):
             raise ShapeError(f"x is {x.dtype}{list(x.shape)} and W {W.dtype}{list(W.shape)}; "
                              "float32 (batch, time, channels) and (taps, channels, filters) are supported")
         if not 1 <= attrs["groups"] <= max(1, x.shape[2]):
-            raise ShapeError(f"it has {attrs['groups']} groups of {x.shape[2]} channels; 1 or more with a channel each are supported")
+            raise ShapeError(f"it has {attrs['groups']} groups of {x.shape[2]} channels; 1 up to the channels are supported")
         groups, (taps, per_group, filters) = attrs["groups"], self.kernel_shape(attrs, ins)
         check_stored("W", attrs["precision"], W, scale, (taps, per_group, filters))
         check_grouped(attrs, taps * per_group)
@@ -89,7 +89,8 @@ class Conv1d(Op):
         precision = "float32" if depthwise else attrs["precision"]
         return self._product(attrs, ins, lambda matrix: rounding(precision, matrix, attrs["x_scale"], noise))
 
-    def _product(self, attrs: Mapping[str, Any], ins: Sequence[np.ndarray | None], by: Callable[[np.ndarray], Any]) -> list[np.ndarray]:
+    def _product(self, attrs: Mapping[str, Any], ins: Sequence[np.ndarray | None],
+                 by: Callable[[np.ndarray], Any]) -> list[np.ndarray]:
         """Windows of each group of channels times what `by` makes of the group's matrix."""
         x, W, b, scale = ins
         taps, per_group, filters = shape = self.kernel_shape(attrs, ins)

@@ -19,8 +19,8 @@ class DenseInteger(Op):
     """x (..., F) int8 in steps of x_scale, W (F, N) int8, W_scale (N,), b (N,) float32 -> y (..., N) in steps of y_scale.
 
     linear, relu: y = (s + 32) >> 6 with the sum s in steps of y_scale / 64, and y = s in steps of y_scale for an int16 y; relu
-    makes that 0 where it is negative. sigmoid, tanh: y = rescale(f(s)) with the sum s in Q12. All are limited to -127 .. 127, or
-    to -32767 .. 32767; see integer_formulas.
+    makes that 0 where it is negative. sigmoid, tanh: y = rescale(f(s)) with the sum s in Q12. All are limited to -127 .. 127,
+    or to -32767 .. 32767; see integer_formulas.
     """
 
     name = "dense_integer"
@@ -29,6 +29,9 @@ class DenseInteger(Op):
     parameters = ("W", "W_scale", "b")
     attrs = {"x_scale": Attr("float"), "y_scale": Attr("float"), "activation": Attr("str", "linear", ACTIVATIONS),
              "dtype": Attr("str", "int8", tuple(KINDS))}
+
+    def weight_shapes(self, attrs: Mapping[str, Any], ins: Sequence[Any]) -> dict[str, tuple[int, ...]]:
+        return {"W": ins[1].shape}
 
     def infer(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> list[Fact]:
         x, W, scale, b = ins
@@ -64,10 +67,10 @@ class DenseInteger(Op):
         n_in, n_out = W.shape
         columns = low.constant("columns", lambda: np.ascontiguousarray(np.stack(_terms(attrs, W, scale, b), axis=1), np.int32))
         dtype = attrs["dtype"]
-        low.call(f"integer_dense_{KINDS[dtype]}", x=x, w=low.constant("W", lambda: np.ascontiguousarray(W.T)), columns=columns, y=outs[0],
-                 rows=int(np.prod(x.shape[:-1], dtype=np.int64)), n_in=n_in, n_out=n_out,
-                 extra=EXTRA_BITS[dtype], limit=LIMITS[dtype], activation=ACTIVATIONS.index(attrs["activation"]), y_word=_y_word(attrs),
-                 table=low.constant("tanh", lambda: formulas.TANH_TABLE))
+        low.call(f"integer_dense_{KINDS[dtype]}", x=x, w=low.constant("W", lambda: np.ascontiguousarray(W.T)),
+                 columns=columns, y=outs[0], rows=int(np.prod(x.shape[:-1], dtype=np.int64)), n_in=n_in, n_out=n_out,
+                 extra=EXTRA_BITS[dtype], limit=LIMITS[dtype], activation=ACTIVATIONS.index(attrs["activation"]),
+                 y_word=_y_word(attrs), table=low.constant("tanh", lambda: formulas.TANH_TABLE))
 
     def cases(self) -> Iterable[Case]:
         rng = np.random.default_rng(7)
@@ -86,7 +89,8 @@ class DenseInteger(Op):
 
 def _terms(attrs: Mapping[str, Any], W: np.ndarray, scale: np.ndarray, b: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """(N,) each: the words that take sums of products to the steps of the sum, and the bias in these steps."""
-    to_steps = 2.0**EXTRA_BITS[attrs["dtype"]] / attrs["y_scale"] if attrs["activation"] in ("linear", "relu") else 2.0**formulas.SUM_FRACTION
+    linear = attrs["activation"] in ("linear", "relu")
+    to_steps = 2.0**EXTRA_BITS[attrs["dtype"]] / attrs["y_scale"] if linear else 2.0**formulas.SUM_FRACTION
     wide = scale.astype(np.float64)
     words = formulas.rescale_words(attrs["x_scale"] * wide * to_steps, formulas.sum_bounds(W))
     bias = np.zeros(W.shape[1]) if b is None else b.astype(np.float64) * to_steps

@@ -1,4 +1,4 @@
-"""The test cases of the integer-only cells: every size class, layout, direction, mask, optional input and the ends of the range."""
+"""The test cases of the integer-only cells: size classes, layouts, directions, masks, optional inputs, ends of the range."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -31,8 +31,8 @@ def integer_cases(op: Op, variants: Mapping[str, Mapping[str, Any]]) -> Iterator
         yield _case(op, name, 5, 33, attrs)
 
 
-def _case(op: Op, title: str, features: int, units: int, attrs: Mapping[str, Any] | None = None, *, steps: int = 7, batch: int = 3,
-          mask: bool = False, optional: bool = True, **scales: float) -> Case:
+def _case(op: Op, title: str, features: int, units: int, attrs: Mapping[str, Any] | None = None, *, steps: int = 7,
+          batch: int = 3, mask: bool = False, optional: bool = True, **scales: float) -> Case:
     attrs = {"x_scale": 0.02, "h_scale": 1 / 127, **scales, **dict(attrs or {})}
     rng = np.random.default_rng(1000 * features + units)
     columns = op.gates * units

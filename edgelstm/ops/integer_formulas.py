@@ -47,7 +47,8 @@ def rescale_words(factors: Any, bounds: Any) -> np.ndarray:
     q = shift + k - 17
     tiny = (k < 0) | (m == 0)
     if np.any((q < 0) & ~tiny):
-        raise UnsupportedError(f"its scales make sums of up to {np.max(factors * bounds):.3g} steps; at most {2**28} are supported")
+        largest = np.max(factors * bounds)
+        raise UnsupportedError(f"its scales make sums of up to {largest:.3g} steps; at most {2**28} are supported")
     return np.where(tiny, 29 << 24, m | k << 16 | q << 24).astype(np.int32)
 
 
@@ -60,7 +61,8 @@ def rescaled(a: np.ndarray, words: Any) -> np.ndarray:
 
 def fixed(x: Any, fraction: int) -> np.ndarray:
     """Floats in Q`fraction`, rounded to nearest and limited to what a sum can take; NaN becomes 0."""
-    return np.clip(np.nan_to_num(np.rint(np.ldexp(np.asarray(x, np.float64), fraction))), -LARGEST_TERM, LARGEST_TERM).astype(np.int64)
+    steps = np.nan_to_num(np.rint(np.ldexp(np.asarray(x, np.float64), fraction)))
+    return np.clip(steps, -LARGEST_TERM, LARGEST_TERM).astype(np.int64)
 
 
 def saturated(x: np.ndarray, limit: int) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 
 from edgelstm.errors import ShapeError
 from edgelstm.ops import integer_formulas as formulas
-from edgelstm.ops.op import REQUIRED, Attr, Fact, StateSlot
+from edgelstm.ops.op import REQUIRED, Attr, Fact, Op, StateSlot
 from edgelstm.ops.recurrent import LAYOUT, Recurrent
 from edgelstm.ops.stored import known
 
@@ -29,8 +29,10 @@ UNIT = 2.0**formulas.SUM_FRACTION
 
 
 class IntegerRecurrent(Recurrent):
-    """Base of the integer-only cells. `kinds` are the dtypes of the carried states; `fraction` names the attribute with the bits
-    after the point of a 16-bit state, and `fractions` its smallest and largest value.
+    """Base of the integer-only cells.
+
+    `kinds` are the dtypes of the carried states; `fraction` names the attribute with the bits after the point of a 16-bit
+    state, and `fractions` its smallest and largest value.
     """
 
     kinds: tuple[str, ...]
@@ -38,6 +40,7 @@ class IntegerRecurrent(Recurrent):
     parameters = ("W", "R", "W_scale", "R_scale", "b", "rb")
     fraction = ""
     fractions = (0, 0)
+    rounded = Op.rounded  # the reference itself
 
     def infer(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> list[Fact]:
         named = self.named(ins)
@@ -62,7 +65,8 @@ class IntegerRecurrent(Recurrent):
 
     def terms(self, attrs: Mapping[str, Any], named: Mapping[str, np.ndarray | None]) -> np.ndarray:
         """(4, G H) int64: the words of W, those of R, the bias in Q12, and what is added within the recurrent part."""
-        words = [formulas.rescale_words(attrs[step] * named[f"{role}_scale"].astype(np.float64) * UNIT, formulas.sum_bounds(named[role]))
+        words = [formulas.rescale_words(attrs[step] * named[f"{role}_scale"].astype(np.float64) * UNIT,
+                                        formulas.sum_bounds(named[role]))
                  for role, step in (("W", "x_scale"), ("R", "h_scale"))]
         return np.stack([*words, *self.biases(attrs, named)]).astype(np.int64)
 
@@ -84,7 +88,8 @@ class IntegerRecurrent(Recurrent):
         """What the walk over time gave, in the dtypes of the outputs."""
         return [out.astype(kind) for out, kind in zip(outs, ("int8", *self.kinds), strict=True)]
 
-    def common(self, low: Any, attrs: Mapping[str, Any], named: dict[str, Any], outs: Sequence[Any], unit: float) -> dict[str, Any]:
+    def common(self, low: Any, attrs: Mapping[str, Any], named: dict[str, Any], outs: Sequence[Any],
+               unit: float) -> dict[str, Any]:
         """The parameters that the kernels of all cells share; `unit` is the step of what becomes h."""
         x, (steps, batch), units = named["x"], self.steps_batch(attrs, named["x"]), self.units(named)
         arrays = {name: None if named[name] is None else known(self.name, name, named[name])
@@ -92,7 +97,8 @@ class IntegerRecurrent(Recurrent):
         rows = (1, steps) if attrs["layout"] == "btf" else (batch, 1)
         n_in = x.shape[2]
         return {"x": x, "y": outs[0], "batch": batch, "steps": steps, "units": units, "n_in": n_in,
-                "w": low.constant("W", lambda: self._by_unit(arrays["W"])), "r": low.constant("R", lambda: self._by_unit(arrays["R"])),
+                "w": low.constant("W", lambda: self._by_unit(arrays["W"])),
+                "r": low.constant("R", lambda: self._by_unit(arrays["R"])),
                 "columns": low.constant("columns", lambda: self._columns(attrs, arrays)),
                 "table": low.constant("tanh", lambda: formulas.TANH_TABLE), "h_word": self.h_word(attrs, unit),
                 "x_t": rows[0] * n_in, "x_b": rows[1] * n_in, "y_t": rows[0] * units, "y_b": rows[1] * units,

@@ -46,7 +46,8 @@ class Quantize(Op):
         rng = np.random.default_rng(3)
         for dtype in KINDS:
             for shape in ((1,), (5, 17), (0,), ()):
-                yield Case(f"{dtype} {shape}", [rng.normal(0, 40, shape).astype(np.float32)], {"scale": 0.7, "dtype": dtype}, 0, 0)
+                x = np.asarray(rng.normal(0, 40, shape), np.float32)
+                yield Case(f"{dtype} {shape}", [x], {"scale": 0.7, "dtype": dtype}, 0, 0)
             halves = np.concatenate([np.arange(-300, 300, dtype=np.float32) / 2, np.array(SPECIAL, np.float32)])
             yield Case(f"{dtype} halves and special", [halves], {"scale": 1.0, "dtype": dtype}, 0, 0)
 

@@ -103,9 +103,10 @@ class Recurrent(Op):
         return self.equations(attrs, self.named(ins) | self._widened(attrs, ins))
 
     def rounded(self, attrs: Mapping[str, Any], ins: Sequence[np.ndarray | None], noise: Noise | None) -> list[np.ndarray]:
-        scales = {"W": attrs["x_scale"], "R": attrs["h_scale"]}
-        return self.equations(attrs, self.named(ins) | {
-            name: rounding(attrs["precision"], matrix, scales[name], noise) for name, matrix in self._widened(attrs, ins).items()})
+        scales, precision = {"W": attrs["x_scale"], "R": attrs["h_scale"]}, attrs["precision"]
+        matrices = self._widened(attrs, ins).items()
+        return self.equations(attrs, self.named(ins) | {name: rounding(precision, matrix, scales[name], noise)
+                                                        for name, matrix in matrices})
 
     def _widened(self, attrs: Mapping[str, Any], ins: Sequence[np.ndarray | None]) -> dict[str, np.ndarray]:
         """W and R by name, the float64 matrices that they stand for."""
@@ -200,9 +201,9 @@ class Recurrent(Op):
                 **dict(zip(self.carried, slots, strict=True))}
 
     def _step_work(self, low: Any, attrs: Mapping[str, Any], named: dict[str, Any]) -> Any:
-        """Scratch for the prepared rows of x and h, None where the kernel reads floats."""
+        """Scratch of the kernel of a step: the prepared rows of x and h, if any, and a word."""
         words = sum(low.row_words(attrs["precision"], n) for n in (named["x"].shape[2], self.units(named)))
-        return low.scratch((words,)) if words else None
+        return low.scratch((words + 1,))
 
     def carried_states(self, low: Any, named: dict[str, Any], outs: Sequence[Any]) -> dict[str, Any]:
         """Where the kernel reads and writes the states: a stream's slots, or the node's own inputs and outputs."""

@@ -19,9 +19,9 @@ EXP_TABLE = np.rint(ONE * np.exp(-np.arange(257) / (1 << _STEP_BITS))).astype(np
 class SoftmaxInteger(Op):
     """x int8 or int16 in steps of x_scale -> y int16 in Q15, along the last axis.
 
-    d = min(rescale(max x - x), 16 - 2**-12) in Q12; e = E[i] - (((E[i] - E[i + 1]) f + 128) >> 8) with i = d >> 8, f = d & 255 and
-    E[i] = exp(-i / 16) rounded to Q15, i = 0 .. 256; y = floor((e 2**15 + floor(sum / 2)) / sum) with the sum of all e, limited to
-    32767. See integer_formulas.
+    d = min(rescale(max x - x), 16 - 2**-12) in Q12; e = E[i] - (((E[i] - E[i + 1]) f + 128) >> 8) with i = d >> 8, f = d & 255
+    and E[i] = exp(-i / 16) rounded to Q15, i = 0 .. 256; y = floor((e 2**15 + floor(sum / 2)) / sum) with the sum of all e,
+    limited to 32767. See integer_formulas.
     """
 
     name = "softmax_integer"

@@ -1,7 +1,7 @@
 """Weights of reduced precision: how a matrix lies in the graph and in the file, and which numbers it stands for.
 
-A matrix is (n_in, n_out); the kernel of a convolution (taps, channels, filters) counts as (taps * channels, filters). A table of
-an embedding (rows, width) is stored as the transpose of the matrix (width, rows).
+A matrix is (n_in, n_out); the kernel of a convolution (taps, channels, filters) counts as (taps * channels, filters). A table
+of an embedding (rows, width) is stored as the transpose of the matrix (width, rows).
 
     precision     values                            scale                       a weight is
     float32       float32, as they are              none                        the value
@@ -11,8 +11,8 @@ an embedding (rows, width) is stored as the transpose of the matrix (width, rows
     int4          uint8 (groups * 16, n_out)        uint16 (groups, n_out)      (nibble - 8) * scale of its group and column
 
 A group of int4 is 32 inputs of one column: byte 16 g + r holds input 32 g + r in its low half and 32 g + r + 16 in its high
-half. Inputs that fill the last group up are 0 (nibble 8), and the node's attribute `grouped` says how many inputs W (or how many
-columns a table) really has. The scale is a bfloat16.
+half. Inputs that fill the last group up are 0 (nibble 8), and the node's attribute `grouped` says how many inputs W (or how
+many columns a table) really has. The scale is a bfloat16.
 """
 
 from collections.abc import Mapping
@@ -113,7 +113,8 @@ def check_stored(role: str, precision: str, values: Fact, scale: Fact | None, sh
         return
     if scale is None:
         raise ShapeError(f"{role} is stored as {precision} and lacks its scale")
-    _check_fact(f"the scale of {role}", precision, scale, _SCALES[precision], (groups, n_out) if precision == "int4" else (n_out,))
+    wanted = (groups, n_out) if precision == "int4" else (n_out,)
+    _check_fact(f"the scale of {role}", precision, scale, _SCALES[precision], wanted)
 
 
 def check_stored_table(role: str, precision: str, values: Fact, scale: Fact | None, shape: tuple[int, int]) -> None:
@@ -124,7 +125,7 @@ def check_stored_table(role: str, precision: str, values: Fact, scale: Fact | No
 
 def _check_fact(role: str, precision: str, fact: Fact, dtype: str, shape: tuple[int, ...]) -> None:
     if fact.dtype != dtype or fact.shape != shape:
-        raise ShapeError(f"{role} has the shape {fact.shape} ({fact.dtype}), expected {shape} ({dtype}, for {precision} weights)")
+        raise ShapeError(f"{role} has the shape {fact.shape} ({fact.dtype}), expected {shape} ({dtype}, as {precision} has it)")
 
 
 def check_grouped(attrs: Mapping[str, Any], length: int) -> None:
@@ -146,8 +147,8 @@ def check_scales(attrs: Mapping[str, Any], *names: str) -> None:
     for name in names:
         scale = attrs[name]
         if not (np.isfinite(scale) and (scale > 0 if static else scale == 0)):
-            raise ShapeError(f"{name} is {scale} with the precision {attrs['precision']!r}; int8-static needs a number above 0, "
-                             "all others 0")
+            raise ShapeError(f"{name} is {scale} with the precision {attrs['precision']!r}; int8-static needs a number "
+                             "above 0, all others 0")
 
 
 def stored(precision: str, values: np.ndarray, scale: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray | Stored:
@@ -180,8 +181,8 @@ def wide(precision: str, values: np.ndarray, scale: np.ndarray | None, shape: tu
 class Rounding:
     """A matrix that rounds what it is multiplied with, as kernels do: `x @ self` makes whole numbers of each row of x.
 
-    With m = max |x| these are x * (127 / m), rounded half to even, and count m / 127 each; a `scale` above 0 holds for all rows, and
-    what then goes beyond 127 ends there. These steps are float32, as in kernels, so that ties fall to the same side.
+    With m = max |x| these are x * (127 / m), rounded half to even, and count m / 127 each; a `scale` above 0 holds for all
+    rows, and what then goes beyond 127 ends there. These steps are float32, as in kernels, so that ties fall to the same side.
     """
 
     __array_ufunc__ = None  # NumPy leaves the product to __rmatmul__

@@ -1,4 +1,4 @@
-"""Reduced precision: which layers get which (choose), their stored weights (quantize, apply), ranges of activations (calibrate)."""
+"""Reduced precision: which layers get which (choose), ranges of activations (calibrate), stored weights (quantize, apply)."""
 
 from edgelstm.precision.apply import apply
 from edgelstm.precision.calibrate import RANGES, Calibration, calibrate

@@ -1,15 +1,19 @@
 """A layer taken out of its model: one node as a graph of its own, for what only it does, and how long that takes here."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from edgelstm import ops
 from edgelstm.benchmark import feeds, profile
+from edgelstm.errors import ShapeError
 from edgelstm.graph import Graph, Node, Port
 from edgelstm.model import load
-from edgelstm.precision.measure import Trial, infer_trial, time_symbols
+from edgelstm.ops.op import Fact
+from edgelstm.precision.measure import Trial, infer_at, infer_trial, time_symbols
+from edgelstm.stand_ins import SCALES, fixed_lengths, stand_in
 from edgelstm.streaming import analyse
 
 SEQUENCE_STEPS, ROUNDS = 100, 3
@@ -34,6 +38,8 @@ class Layers:
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._trial = infer_trial(graph)
+        self._longer = _with_others(graph, self._trial, time_symbols(graph))
+        self._other = _with_others(graph, self._trial, set(self._trial.lengths))
         self._streams = analyse(graph).ok
 
     def alone(self, node: Node, constants: Mapping[str, np.ndarray]) -> Graph:
@@ -41,7 +47,7 @@ class Layers:
         fed = dict.fromkeys(name for name in node.inputs if name is not None and name not in constants)
         kept = {name: constants[name] for name in node.inputs if name in constants}
         shown = [name for name in node.outputs if name is not None]
-        inputs = [self._port(f"x{i}", name) for i, name in enumerate(fed)]
+        inputs = [_with_time(self._port(f"x{i}", name), node) for i, name in enumerate(fed)]
         outputs = [self._port(f"y{i}", name) for i, name in enumerate(shown)]
         return Graph(tuple(inputs), tuple(outputs), (node,), kept)
 
@@ -60,12 +66,13 @@ class Layers:
         return profile.bound_step(graph, feeds.sequences(graph, 1, 1, 1)[0], 1)
 
     def _port(self, name: str, value: str) -> Port:
-        """A port of the shape that a value has in the model."""
-        fact, symbols = self._trial.facts[value], {n: symbol for symbol, n in self._trial.lengths.items()}
-        shape = tuple(symbols.get(n, f"{name}.{axis}" if _is_derived(n, self._trial) else n)
-                      for axis, n in enumerate(fact.shape))
-        times, batches = time_symbols(self._graph), _batch_symbols(self._graph)
-        time = next((axis for axis, d in enumerate(shape) if d in times), None)
+        """A port of the shape that a value has in the model; an axis that follows from time in any way is time."""
+        trial, symbols = self._trial, {n: symbol for symbol, n in self._trial.lengths.items()}
+        fact = trial.facts[value]
+        moves, grows = (_moving(fact, other.facts.get(value)) for other in (self._other, self._longer))
+        shape = tuple(symbols.get(n, f"{name}.{axis}" if axis in moves | grows else n) for axis, n in enumerate(fact.shape))
+        batches = _batch_symbols(self._graph)
+        time = next((axis for axis in sorted(grows) if shape[axis] not in batches), None)
         batch = next((axis for axis, d in enumerate(shape) if d in batches), None)
         return Port(name, fact.dtype, shape, value, batch, time)
 
@@ -81,8 +88,29 @@ def _batch_symbols(graph: Graph) -> set[str | int]:
     return {symbol for symbol in found if isinstance(symbol, str)}
 
 
-def _is_derived(length: int, trial: Trial) -> bool:
-    return bool(length) and any(length % n == 0 for n in trial.lengths.values())
+def _with_time(port: Port, node: Node) -> Port:
+    """The port of a recurrent node's sequence with the axis that the node walks along as time."""
+    axes = ops.get(node.op).sequence_axes(node.attrs) if port.value == node.inputs[0] else None
+    return port if axes is None or not isinstance(port.shape[axes[0]], str) else replace(port, time=axes[0])
+
+
+def _with_others(graph: Graph, trial: Trial, symbols: Set[str]) -> Trial:
+    """The graph with other stand-ins for some dynamic axes; the same trial where it accepts no others."""
+    avoid, count = fixed_lengths(graph), len(trial.lengths)
+    for scale in SCALES:
+        others = {symbol: stand_in(count + i, scale, avoid) for i, symbol in enumerate(trial.lengths) if symbol in symbols}
+        try:
+            return infer_at(graph, {**trial.lengths, **others})
+        except ShapeError:
+            continue
+    return trial
+
+
+def _moving(fact: Fact, other: Fact | None) -> set[int]:
+    """The axes of a value that have another length in another trial."""
+    if other is None or other.rank != fact.rank:
+        return set()
+    return {axis for axis, (one, two) in enumerate(zip(fact.shape, other.shape, strict=True)) if one != two}
 
 
 def _bound_run(graph: Graph, steps: int) -> profile.Bound:

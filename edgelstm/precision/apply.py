@@ -10,7 +10,7 @@ from edgelstm.errors import PrecisionError
 from edgelstm.graph import Graph, Node
 from edgelstm.ops.stored import PRECISIONS, Stored
 from edgelstm.passes.dead import remove_dead
-from edgelstm.precision.calibrate import RANGES, Calibration, Observed
+from edgelstm.precision.calibrate import DEFAULT_RANGE, RANGES, Calibration, Observed
 from edgelstm.precision.choose import layers, weights_of
 from edgelstm.precision.quantize import quantize
 
@@ -18,10 +18,10 @@ _SCALE_ATTRS = {"W": "x_scale", "R": "h_scale"}
 
 
 def apply(graph: Graph, chosen: Mapping[str, str], calibration: Calibration | None = None, *, scales: str = "mse",
-          activation_range: str = "mse") -> Graph:
+          activation_range: str = DEFAULT_RANGE) -> Graph:
     """The graph whose nodes have these precisions, {node name: precision}; all others stay as they are.
 
-    `scales` (mse or max) says how the scales of weights are found, `activation_range` (mse, percentile or max) those of
+    `scales` (mse or max) says how the scales of weights are found, `activation_range` (max, percentile or mse) those of
     int8-static, which needs `calibration`; int4 rounds better with it. Raises PrecisionError.
     """
     known = {node.name for node in layers(graph)}
@@ -41,7 +41,7 @@ def _check(name: str, precision: str, known: set[str], calibration: Calibration 
     if precision not in PRECISIONS:
         raise PrecisionError(f"precision {precision!r} of node {name!r} is not known; supported are {list(PRECISIONS)}")
     if precision == "int8-static" and calibration is None:
-        raise PrecisionError(f"int8-static (node {name!r}) fixes the scales of activations beforehand, so it needs calibration data")
+        raise PrecisionError(f"int8-static (node {name!r}) fixes the scales of activations, so it needs calibration data")
 
 
 class _Writer:

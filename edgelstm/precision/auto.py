@@ -55,13 +55,16 @@ class Choice:
     def note(self) -> str:
         """The outcome in a sentence."""
         reduced = sum(name != EXACT for name in self.precisions.values())
-        found = f"{reduced} of {len(self.precisions)} layers are reduced, largest error {self.error:.3g} of {self.limit:.3g} allowed"
-        return found if reduced else f"every layer stays float32: nothing clearly faster keeps its error under {self.limit:.3g}"
+        if not reduced:
+            return f"every layer stays float32: nothing clearly faster keeps its error under {self.limit:.3g}"
+        share = f"{reduced} of {len(self.precisions)} layers are reduced"
+        return f"{share}, largest error {self.error:.3g} of {self.limit:.3g} allowed"
 
     def as_dict(self) -> dict[str, Any]:
         """The choice as plain values."""
         rows = [{"layer": row.layer, "op": row.op, "precision": row.precision, "step_us": row.timing.step_us,
-                 "sequence_us": row.timing.sequence_us, "error": row.error, "chosen": self._is_chosen(row)} for row in self.tried]
+                 "sequence_us": row.timing.sequence_us, "error": row.error, "chosen": self._is_chosen(row)}
+                for row in self.tried]
         return {"precisions": dict(self.precisions), "max_error": self.limit, "error": self.error,
                 "sequence_steps": SEQUENCE_STEPS, "tried": rows}
 
@@ -69,7 +72,8 @@ class Choice:
         """Heads and rows of a table for people."""
         heads = ("layer", "op", "precision", "step us", f"{SEQUENCE_STEPS} steps us", "error alone", "")
         return heads, [(row.layer, row.op, row.precision, "" if row.timing.step_us is None else f"{row.timing.step_us:.3f}",
-                        f"{row.timing.sequence_us:.2f}", f"{row.error:.2e}", "chosen" * self._is_chosen(row)) for row in self.tried]
+                        f"{row.timing.sequence_us:.2f}", f"{row.error:.2e}", "chosen" * self._is_chosen(row))
+                       for row in self.tried]
 
     def _is_chosen(self, row: Tried) -> bool:
         return self.precisions[row.layer] == row.precision
@@ -86,7 +90,8 @@ def choose(graph: Graph, calibration: Calibration | None = None, max_error: floa
     _check(max_error)
     search = _Search(graph, calibration, max_error)
     rows = search.try_all(clock)
-    chosen, error = fastest([[row for row in rows if row.layer == node.name] for node in search.nodes], search.error, search.limit)
+    by_layer = [[row for row in rows if row.layer == node.name] for node in search.nodes]
+    chosen, error = fastest(by_layer, search.error, search.limit)
     precisions = {node.name: chosen.get(node.name, EXACT) for node in search.nodes}
     return precisions, Choice(precisions, tuple(rows), search.limit, error)
 
@@ -132,8 +137,9 @@ class _Search:
         self._graph = graph
         self._data = default_data(graph) if calibration is None else calibration.data
         finite = [node.name for node in self.nodes if _is_finite(node, graph)]
-        names = dict.fromkeys(ANY_WEIGHTS, [node.name for node in self.nodes]) | dict.fromkeys(FINITE_WEIGHTS, finite)
-        names |= {} if calibration is None else {CALIBRATED: finite}
+        every = [node.name for node in self.nodes]
+        candidates = (*FINITE_WEIGHTS, *(() if calibration is None else (CALIBRATED,)))
+        names = {name: every for name in ANY_WEIGHTS} | {name: finite for name in candidates}
         self._variants = {name: apply(graph, dict.fromkeys(nodes, name), calibration) for name, nodes in names.items()}
         self._expected = self._outputs(graph)
         self.limit = default_limit(self._expected.values()) if max_error is None else max_error
@@ -153,8 +159,8 @@ class _Search:
     def error(self, chosen: Mapping[str, str]) -> float:
         """The largest absolute error at the outputs of the model with some layers reduced."""
         found = self._outputs(combined(self._graph, self._variants, chosen))
-        return max((float(np.max(absolute_errors(exact, found[name]), initial=0.0)) for name, exact in self._expected.items()),
-                   default=0.0)
+        errors = [absolute_errors(exact, found[name]) for name, exact in self._expected.items()]
+        return max((float(np.max(array, initial=0.0)) for array in errors), default=0.0)
 
     def _outputs(self, graph: Graph) -> dict[str, np.ndarray]:
         """What a user sees: the outputs without the states that are carried."""
@@ -163,7 +169,8 @@ class _Search:
 
 
 def _check(max_error: float | None) -> None:
-    if max_error is not None and not (isinstance(max_error, int | float) and max_error is not True and 0 <= max_error < math.inf):
+    is_number = isinstance(max_error, int | float | np.number) and not isinstance(max_error, bool)
+    if max_error is not None and not (is_number and 0 <= max_error < math.inf):
         raise PrecisionError(f"max_error is {max_error!r}; give the largest absolute error to allow, a finite number from 0 on")
 
 
@@ -184,7 +191,8 @@ def _cheapest_retreat(ladders: Sequence[Sequence[Tried]], places: Sequence[int])
         now, then = ladders[move[0]][places[move[0]]], ladders[move[0]][move[1]]
         return (now.error - then.error) / max(then.timing.decisive - now.timing.decisive, 1e-9)
 
-    return max(((layer, place) for layer, ladder in enumerate(ladders) for place in range(places[layer] + 1, len(ladder))), key=gain)
+    moves = [(layer, place) for layer, ladder in enumerate(ladders) for place in range(places[layer] + 1, len(ladder))]
+    return max(moves, key=gain)
 
 
 def _advances(ladders: Sequence[Sequence[Tried]], places: Sequence[int]) -> list[tuple[int, int]]:

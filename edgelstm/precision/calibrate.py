@@ -15,14 +15,17 @@ import numpy as np
 from edgelstm import ops
 from edgelstm.arrays import complete, named_inputs
 from edgelstm.errors import FormatError, PrecisionError, ShapeError
+from edgelstm.expand import expand
+from edgelstm.facts import infer
 from edgelstm.graph import Graph, Node
 from edgelstm.ops.recurrent import Recurrent
 from edgelstm.precision.choose import layers
 from edgelstm.precision.measure import frame_ports, is_stepped, observe, with_sequences
 
-RANGES = ("mse", "percentile", "max")
+RANGES = ("max", "percentile", "mse")
+DEFAULT_RANGE = "max"  # rare clipped activations cost recurrent layers more than coarser steps do
 PERCENTILE = 99.99
-MOST_NUMBERS = 1 << 24  # of one input of the calibration data; evenly spaced rows are taken of more
+MOST_NUMBERS = 1 << 27  # of all values of a run over the calibration data; evenly spaced rows of the batch are taken of more
 MOST_ROWS = 1 << 14  # of activations that a covariance is taken from
 MOST_SEARCHED = 1 << 18  # activations that a range is searched with
 LARGEST = 127
@@ -39,7 +42,7 @@ class Observed:
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Calibration data as arrays by input name, and what every layer saw of them: {node name: {role of the weights: Observed}}."""
+    """Calibration data by input name, and what every layer saw of them: {node name: {role of the weights: Observed}}."""
 
     data: Mapping[str, np.ndarray]
     layers: Mapping[str, Mapping[str, Observed]]
@@ -82,7 +85,10 @@ def read_data(graph: Graph, given: Any) -> dict[str, np.ndarray]:
             raise PrecisionError(f"calibration data are empty: input {name!r} has the shape {list(array.shape)}")
         if array.dtype.kind == "f" and not np.all(np.isfinite(array)):
             raise PrecisionError(f"calibration data hold NaN or infinity in input {name!r}")
-    return _thinned(graph, data)
+    try:
+        return data if is_stepped(graph, data) else _thinned(graph, data)
+    except ShapeError as error:
+        raise PrecisionError(f"calibration data do not fit the model: {error}") from None
 
 
 def _from_file(path: Path) -> Any:
@@ -108,13 +114,14 @@ def _stepped(graph: Graph, arrays: Mapping[str, np.ndarray]) -> dict[str, np.nda
 
 
 def _thinned(graph: Graph, data: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Data with evenly spaced rows of the batch left, where they are too many."""
+    """Data with evenly spaced rows of the batch left, where all that the model computes of them would take too much memory."""
+    shapes = {name: array.shape for name, array in data.items()}
     axes = {port.name: port.batch for port in graph.inputs}
-    largest = max(array.size for array in data.values())
-    if largest <= MOST_NUMBERS or is_stepped(graph, data) or any(axes[name] is None for name in data):
+    numbers = sum(fact.size for fact in infer(expand(graph, shapes), shapes).values())
+    if numbers <= MOST_NUMBERS or None in axes.values():
         return data
     rows = max(array.shape[axes[name]] for name, array in data.items())
-    step = -(-largest // MOST_NUMBERS)
+    step = min(rows, -(-numbers // MOST_NUMBERS))
     return {name: np.take(array, range(0, rows, step), axes[name]) for name, array in data.items()}
 
 
@@ -159,6 +166,7 @@ def fitted_scale(sizes: np.ndarray, kind: str) -> float:
     if kind == "mse" and largest:
         some = sizes[:: -(-len(sizes) // MOST_SEARCHED) or 1]
         ends = largest * _FRACTIONS
-        errors = [np.mean(np.square(some - np.minimum(np.rint(some * (LARGEST / end)), LARGEST) * (end / LARGEST))) for end in ends]
+        rounded = (np.minimum(np.rint(some * (LARGEST / end)), LARGEST) * (end / LARGEST) for end in ends)
+        errors = [np.mean(np.square(some - found)) for found in rounded]
         largest = float(ends[int(np.argmin(errors))])
     return float(np.float32(max(largest, np.finfo(np.float32).tiny * LARGEST) / LARGEST)) if largest else 1 / LARGEST

@@ -10,6 +10,7 @@ from edgelstm.ops.stored import PRECISIONS
 
 OTHERS = "*"
 
+
 def weights_of(node: Node) -> dict[str, str]:
     """The values that hold a node's weights, by role; none for ops whose weights have no precision."""
     op = ops.get(node.op)
@@ -34,15 +35,15 @@ def resolve(graph: Graph, precision: str | Mapping[str, str]) -> dict[str, str]:
     """{node name: precision} for one precision of all layers, or for one of each named layer; other layers stay float32.
 
     A layer is named as its node, or by what stands before a slash in the names of its nodes (`lstm_1` of `lstm_1/forward`), or
-    by the name it has inside another (`dense_3` of `time_distributed/dense_3`). The longest name that fits a node decides; `*` is
-    all that no other name fits.
+    by the name it has inside another (`dense_3` of `time_distributed/dense_3`). The longest name that fits a node decides; `*`
+    is all that no other name fits.
     Raises PrecisionError.
     """
     known = [node.name for node in layers(graph)]
     if isinstance(precision, str):
         return dict.fromkeys(known, _checked(precision, "all layers"))
     if not isinstance(precision, Mapping):
-        raise PrecisionError(f"precision is {precision!r}; give one of {list(PRECISIONS)}, 'auto', 'integer', or {{layer name: precision}}")
+        raise PrecisionError(f"precision is {precision!r}; give one of {list(PRECISIONS)}, or {{layer name: precision}}")
     chosen: dict[str, str] = {}
     for layer, name in sorted(precision.items(), key=lambda item: (item[0] != OTHERS, len(str(item[0])))):
         checked = _checked(name, f"layer {layer!r}")
@@ -52,16 +53,15 @@ def resolve(graph: Graph, precision: str | Mapping[str, str]) -> dict[str, str]:
 
 def _checked(precision: str, where: str) -> str:
     if precision not in PRECISIONS:
-        raise PrecisionError(f"precision {precision!r} of {where} is not known; supported are {list(PRECISIONS)}, "
-                             "and 'auto' and 'integer' for a whole model")
+        raise PrecisionError(f"precision {precision!r} of {where} is not known; supported are {list(PRECISIONS)}")
     return precision
 
 
 def _named(layer: str, known: list[str], graph: Graph) -> list[str]:
     """The nodes that a layer's name means. Raises PrecisionError."""
-    again = r"(\.\d+)?"  # a layer that is called several times
+    again = r"(\.\d+)?"  # behind the name of a node whose name was taken, such as that of a layer called a second time
     name = re.escape(layer)
-    for pattern in (rf"{name}", rf"{name}{again}(/.*)?", rf"(.*/)?{name}{again}(/.*)?"):
+    for pattern in (rf"{name}{again}", rf"{name}{again}(/.*)?", rf"(.*/)?{name}{again}(/.*)?"):
         found = [node for node in known if re.fullmatch(pattern, node)]
         if found:
             return found

@@ -14,7 +14,7 @@ DEFAULT_SHARE = 0.01  # of the largest output: the error allowed where the user 
 
 @dataclass(frozen=True, eq=False)
 class Distance:
-    """How far a signal is from its reference. `curve` has the largest absolute error of every time step, where there are any."""
+    """How far a signal is from its reference. `curve` has the largest absolute error of each time step, where there are any."""
 
     snr_db: float
     max_error: float

@@ -17,8 +17,8 @@ from edgelstm.facts import evaluate
 from edgelstm.graph import Graph, Node, Port
 from edgelstm.passes.dead import remove_dead
 from edgelstm.precision.calibrate import RANGES
-from edgelstm.precision.integer_ranges import MOVING, Scales, find_scales, named_inputs
-from edgelstm.precision.integer_rules import CELLS, Rules
+from edgelstm.precision.integer_ranges import CELLS, MOVING, Scales, find_scales, named_inputs
+from edgelstm.precision.integer_rules import Rules
 from edgelstm.precision.measure import infer_trial
 from edgelstm.precision.quantize import quantize
 
@@ -45,9 +45,9 @@ FLOAT, INDEX, Q15 = Form("float32"), Form("int32"), Form("int16", 2.0**-15)
 def integer(graph: Graph, calibration: Any, *, integer_ports: bool = False, activation_range: str = "max") -> Graph:
     """The float32 graph in integers alone; `calibration` is data as `predict` takes them, or the path of a .npy or .npz file.
 
-    `activation_range` (max, percentile or mse) says how the scales of activations are found. With `integer_ports` the model takes
-    and gives the integers themselves; notes in the graph tell their steps. Raises UnsupportedError, which lists everything that has
-    no integer form, and PrecisionError for data that do not fit.
+    `activation_range` (max, percentile or mse) says how the scales of activations are found. With `integer_ports` the model
+    takes and gives the integers themselves; notes in the graph tell their steps. Raises UnsupportedError, which lists
+    everything that has no integer form, and PrecisionError for data that do not fit.
     """
     if activation_range not in RANGES:
         raise PrecisionError(f"the activation range {activation_range!r} is not known; supported are {list(RANGES)}")
@@ -89,9 +89,8 @@ class _Writer:
         if port.dtype != "float32":
             return port
         fraction = self._scales.fraction(port.value)
-        form = (INDEX if self._rules.is_index(port.value) else Form("int8", self._scales.step(port.value)) if fraction is None else
-                Form("int16", 2.0**-fraction))
-        self._forms[port.value] = form
+        form = Form("int8", self._scales.step(port.value)) if fraction is None else Form("int16", 2.0**-fraction)
+        form = self._forms[port.value] = INDEX if self._rules.is_index(port.value) else form
         return self._noted("input", port, form)
 
     def _output(self, port: Port) -> Port:
@@ -99,7 +98,9 @@ class _Writer:
         if form in (FLOAT, INDEX):
             return port
         if self._integer_ports:
-            return self._noted("output", port, form)
+            source = next((source for source, result in self._source.states if result == port.name), None)
+            form = form if source is None else self._form(self._source.input(source).value)
+            return self._noted("output", replace(port, value=self._as(port.value, form)), form)
         return replace(port, value=self._as(port.value, FLOAT))
 
     def _noted(self, role: str, port: Port, form: Form) -> Port:
@@ -131,12 +132,21 @@ class _Writer:
 
     def _move(self, node: Node) -> None:
         moved = self._numbers(node)
-        forms = {self._form(name) for name in moved}
-        form = forms.pop() if len(forms) == 1 else Form("int8", self._scales.step(node.outputs[0]))
+        form = self._common({self._form(name) for name in moved}, node.outputs[0])
         inputs = [self._as(name, form) if name in moved else name for name in node.inputs]
         if node.op == "pad" and form != FLOAT:
             inputs = inputs[:2]
         self._add(node, node.op, inputs, dict(node.attrs), [form] * len(node.outputs))
+
+    def _common(self, forms: set[Form], value: str) -> Form:
+        """The form of values that are moved together to `value`: 16 bits where one of them has so many."""
+        if len(forms) == 1:
+            return next(iter(forms))
+        wide = [form.scale for form in forms if form.dtype == "int16"]
+        if not wide:
+            return Form("int8", self._scales.step(value))
+        reach = max(form.scale * LARGEST[form.dtype] for form in forms if form != FLOAT)
+        return Form("int16", max([*wide, reach / LARGEST["int16"]]))
 
     def _cell(self, node: Node) -> None:
         named, scale = named_inputs(node), self._scales.outputs[node.name]

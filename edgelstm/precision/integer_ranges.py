@@ -1,6 +1,7 @@
 """The scales of an integer-only model: what its values are on calibration data, and which of them must share a scale.
 
-Values that are only moved share the scale of what they are moved from, and all inputs of a concat that of its output.
+Values that are only moved share the scale of what they are moved from, and all inputs of a concat that of its output, unless a
+16-bit state is among them.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,6 +18,8 @@ from edgelstm.precision.measure import infer_trial, is_stepped, observe, with_se
 
 MOVING = ("concat", "expand", "flip", "gather", "identity", "pad", "reshape", "slice", "split", "squeeze", "tile", "transpose",
           "unsqueeze")  # ops whose float outputs hold nothing but numbers of their float inputs, and zeros
+CELLS = ("lstm", "gru", "simple_rnn")
+HEADROOM = 1.2  # of the largest value of the calibration data: a clipped outlier costs more than coarser steps
 C_HEADROOM = 1.5  # of the largest cell state of the calibration data
 _C_FRACTIONS, _H_FRACTIONS = (6, 14), (6, 15)
 
@@ -25,9 +28,9 @@ _C_FRACTIONS, _H_FRACTIONS = (6, 14), (6, 15)
 class Scales:
     """What the integers of a model count.
 
-    `steps` has the int8 scale of every float value and group of values that share one, `outputs` that of every node's first output,
-    also where the model does not use it. `fractions` has the bits after the point of the 16-bit state of a node, `wide` those of the
-    groups of values that such a state starts from.
+    `steps` has the int8 scale of every float value and group of values that share one, `outputs` that of every node's first
+    output, also where the model does not use it. `fractions` has the bits after the point of the 16-bit state of a node, `wide`
+    those of every value that is moved to or from such states.
     """
 
     groups: Mapping[str, str]
@@ -41,32 +44,34 @@ class Scales:
         return self.steps[self.groups.get(value, value)]
 
     def fraction(self, value: str) -> int | None:
-        """The bits after the point of a value that a 16-bit state starts from."""
-        return self.wide.get(self.groups.get(value, value))
+        """The bits after the point of a value that is moved to or from a 16-bit state."""
+        return self.wide.get(value)
 
 
 def find_scales(graph: Graph, given: Any, activation_range: str) -> Scales:
     """Run the float32 graph on calibration data. Raises PrecisionError for data that do not fit or are not finite."""
     data = read_data(graph, given)
     graph = with_sequences(graph)
-    floats = [name for name, fact in infer_trial(graph).facts.items() if fact.dtype == "float32" and fact.value is None]
+    facts = {name: fact for name, fact in infer_trial(graph).facts.items() if fact.dtype == "float32"}
+    floats = [name for name, fact in facts.items() if fact.value is None]
     masks = {named_inputs(node)["mask"] for node in graph.nodes if node.op == "lstm"} - {None}
     try:
         signals = {name: signal.array for name, signal in observe(graph, [*floats, *masks], data).values.items()}
     except ShapeError as error:
         raise PrecisionError(f"calibration data do not fit the model: {error}") from None
-    arrays = signals | {name: array for name, array in graph.constants.items() if array.dtype == np.float32}
-    groups = _grouped(_sharing(node, arrays) for node in graph.nodes)
-    steps: dict[str, float] = {}
-    for name in {*floats, *(groups.keys() & arrays.keys())}:
-        group, kind = groups.get(name, name), "max" if name in graph.constants else activation_range
-        steps[group] = max(fitted_scale(np.abs(arrays[name]), kind), steps.get(group, 0.0))
+    arrays = signals | {name: fact.value for name, fact in facts.items() if fact.value is not None}
     stepped = is_stepped(graph, data)
-    cells = [node for node in graph.nodes if node.op in ("lstm", "gru")]
-    fractions = {node.name: _fraction(node, arrays, stepped) for node in cells}
-    starts = {node.name: named_inputs(node)["c0" if node.op == "lstm" else "h0"] for node in cells}
-    wide = {groups.get(value, value): fractions[name] for name, value in starts.items() if value is not None}
-    outputs = {node.name: steps[groups.get(node.outputs[0], node.outputs[0])] for node in graph.nodes if node.outputs[0] in floats}
+    fractions = {node.name: _fraction(node, arrays, stepped) for node in graph.nodes if node.op in ("lstm", "gru")}
+    wide = _wide(graph, arrays, fractions)
+    groups = _grouped(_sharing(node, arrays, wide) for node in graph.nodes)
+    room = _headroom(graph, wide) if activation_range == "max" else {}
+    steps: dict[str, float] = {}
+    for name in facts:
+        group, kind = groups.get(name, name), activation_range if name in floats else "max"
+        step = fitted_scale(np.abs(arrays[name]), kind)
+        steps[group] = max(min(step * HEADROOM, max(step, room[name] / 127)) if name in room else step, steps.get(group, 0.0))
+    firsts = {node.name: node.outputs[0] for node in graph.nodes if node.outputs[0] in floats}
+    outputs = {name: steps[groups.get(value, value)] for name, value in firsts.items()}
     return Scales(groups, steps, outputs, fractions, wide)
 
 
@@ -79,17 +84,50 @@ def _grouped(sharing: Iterable[list[str]]) -> dict[str, str]:
     return {name: group[0] for name, group in members.items()}
 
 
-def float_inputs(node: Node, arrays: Mapping[str, Any]) -> list[str]:
-    """The inputs of a moving node that are floats: all of a concat, the first of others."""
+def _headroom(graph: Graph, wide: Mapping[str, int]) -> dict[str, float]:
+    """Values that may well become larger than on calibration data, and the bound beyond which they never go."""
+    found = {port.value: np.inf for port in graph.inputs}
+    for node in graph.nodes:
+        bound = 1.0 if node.op in CELLS else np.inf
+        if node.op != "embedding":
+            found.update((name, bound) for name in node.outputs if name in wide or node.op not in MOVING)
+    return found
+
+
+def _wide(graph: Graph, arrays: Mapping[str, np.ndarray], fractions: Mapping[str, int]) -> dict[str, int]:
+    """The bits after the point of every value that is moved to or from a 16-bit state, so that all it was moved with fit."""
+    groups = _grouped(_moved(node, arrays) for node in graph.nodes)
+    least: dict[str, int] = {}
+    for node in graph.nodes:
+        if node.name in fractions:
+            for group in {groups.get(name, name) for name in _wide_states(node) if name is not None}:
+                least[group] = min(fractions[node.name], least.get(group, 15))
+    members = {name: groups.get(name, name) for name in arrays if groups.get(name, name) in least}
+    for name, group in members.items():
+        least[group] = min(least[group], _bits(float(np.max(np.abs(arrays[name]), initial=0.0)), _H_FRACTIONS))
+    return {name: least[group] for name, group in members.items()}
+
+
+def _wide_states(node: Node) -> tuple[str | None, str | None]:
+    """Where the 16-bit state of a node comes from, and where it goes: c of an LSTM, h of a GRU."""
+    start, last = ("c0", 2) if node.op == "lstm" else ("h0", 1)
+    return named_inputs(node)[start], ops.get(node.op).padded_outs(node.outputs)[last]
+
+
+def _moved(node: Node, arrays: Mapping[str, np.ndarray]) -> list[str]:
+    """The floats that a moving node takes and gives."""
+    if node.op not in MOVING:
+        return []
     given = node.inputs if node.op == "concat" else node.inputs[:1]
-    return [name for name in given if name in arrays]
+    return [name for name in (*given, *node.outputs) if name in arrays]
 
 
-def _sharing(node: Node, arrays: Mapping[str, np.ndarray]) -> list[str]:
-    """The values at a node that must have one scale."""
+def _sharing(node: Node, arrays: Mapping[str, np.ndarray], wide: Mapping[str, int]) -> list[str]:
+    """The values at a node that should have one int8 scale."""
     outputs = [name for name in node.outputs if name in arrays]
     if node.op in MOVING:
-        return [*float_inputs(node, arrays), *outputs]
+        moved = _moved(node, arrays)
+        return [] if any(name in wide for name in moved) else moved
     named = named_inputs(node)
     if node.op in ("lstm", "simple_rnn"):
         return [name for name in (named["h0"], *node.outputs[:2]) if name in arrays]
@@ -105,7 +143,8 @@ def _fraction(node: Node, arrays: Mapping[str, np.ndarray], stepped: bool) -> in
     """The bits after the point of the 16-bit state of an LSTM or GRU."""
     if node.op == "lstm":
         return _bits(C_HEADROOM * _largest_c(node, arrays, stepped), _C_FRACTIONS)
-    sizes = [np.max(np.abs(arrays[name]), initial=0.0) for name in (node.outputs[0], named_inputs(node)["h0"]) if name in arrays]
+    reached = (node.outputs[0], named_inputs(node)["h0"])
+    sizes = [np.max(np.abs(arrays[name]), initial=0.0) for name in reached if name in arrays]
     return _bits(max(sizes, default=0.0), _H_FRACTIONS)
 
 
@@ -119,7 +158,7 @@ def _largest_c(node: Node, arrays: Mapping[str, np.ndarray], stepped: bool) -> f
     """The largest cell state of an LSTM: of a model that was called once a step as its calls gave it, else walked anew."""
     named = named_inputs(node)
     if stepped:
-        return max((float(np.max(np.abs(arrays[name]), initial=0.0)) for name in (named["c0"], node.outputs[2]) if name in arrays),
+        return max((float(np.max(np.abs(arrays[name]), initial=0.0)) for name in _wide_states(node) if name in arrays),
                    default=1.0)
     return max(_cell_states(node, {name: arrays.get(value) for name, value in named.items()}), default=0.0)
 

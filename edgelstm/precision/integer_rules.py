@@ -11,15 +11,15 @@ from edgelstm.ops.binary import Binary
 from edgelstm.ops.logic import Logical
 from edgelstm.ops.op import Fact
 from edgelstm.ops.pointwise import Unary
-from edgelstm.precision.integer_ranges import MOVING, named_inputs
+from edgelstm.precision.integer_ranges import CELLS, MOVING, named_inputs
 
-CELLS = ("lstm", "gru", "simple_rnn")
 FUSED = ("relu", "sigmoid", "tanh")  # activations that a dense layer computes itself
-_STANDARD = {"activation": "tanh", "recurrent_activation": "sigmoid", "cell_activation": "tanh", "clip": 0.0, "input_forget": False}
+_STANDARD = {"activation": "tanh", "recurrent_activation": "sigmoid", "cell_activation": "tanh", "clip": 0.0,
+             "input_forget": False}
 
 
 class Rules:
-    """What the nodes of a graph become; `facts` is what is known of its values, `integer_ports` whether outputs are integers."""
+    """What the nodes of a graph become; `facts` is what is known of its values, `integer_ports` makes outputs integers."""
 
     def __init__(self, graph: Graph, facts: Mapping[str, Fact], integer_ports: bool) -> None:
         self._graph, self._facts = graph, facts
@@ -29,7 +29,7 @@ class Rules:
         self._ending = _only_used(graph, _ends, shown=not integer_ports)
 
     def is_number(self, value: str | None) -> bool:
-        """Whether a value is a float that depends on the data of an input and is computed with, so that it needs an integer form."""
+        """Whether a value is a float that depends on the data of an input and is computed with: it needs an integer form."""
         fact = self._facts.get(value)
         return fact is not None and fact.dtype == "float32" and fact.value is None and value not in self._indexing
 

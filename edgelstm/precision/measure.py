@@ -6,6 +6,7 @@ the time steps: it is called for each of them in turn and its states are carried
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from edgelstm.stand_ins import first_fitting, shapes_at, trial_lengths
 Arrays = Mapping[str, np.ndarray]
 
 DEFAULT_STEPS = (1000, 512, 256, 128, 64, 16, 4, 1)  # of the data where none are given: the most that the model takes
+FRAME_LENGTHS = (1, 16, 64, 256, 1024)  # of frames whose length the model leaves open
 _SEED = 20250131
 
 
@@ -68,8 +70,8 @@ def _with_sequence(node: Node) -> Node:
 def default_data(graph: Graph) -> dict[str, np.ndarray]:
     """Seeded inputs where a user gives none: one sequence, of 1000 steps or as many as the model takes. Raises ShapeError."""
     failure: EdgeLSTMError | None = None
-    for steps in DEFAULT_STEPS:
-        data = _seeded(graph, steps)
+    for steps, length in product(DEFAULT_STEPS, FRAME_LENGTHS if _is_called_once_a_step(graph) else (1,)):
+        data = _seeded(graph, steps, length)
         try:
             observe(graph, (), data)
         except EdgeLSTMError as error:
@@ -107,13 +109,14 @@ def with_outputs(graph: Graph, values: Sequence[str]) -> Graph:
 
 def infer_trial(graph: Graph) -> Trial:
     """The graph at stand-in lengths that it accepts. Raises ShapeError."""
-    def at(scale: int) -> Trial:
-        lengths = trial_lengths(graph, scale)
-        shapes = shapes_at(graph, lengths)
-        straight = expand(graph, shapes, loops=False)
-        return Trial(straight, lengths, infer(straight, shapes))
+    return first_fitting(lambda scale: infer_at(graph, trial_lengths(graph, scale)))
 
-    return first_fitting(at)
+
+def infer_at(graph: Graph, lengths: Mapping[str, int]) -> Trial:
+    """The graph at some lengths of its dynamic axes. Raises ShapeError where it does not accept them."""
+    shapes = shapes_at(graph, lengths)
+    straight = expand(graph, shapes, loops=False)
+    return Trial(straight, lengths, infer(straight, shapes))
 
 
 def time_symbols(graph: Graph) -> set[str]:
@@ -124,7 +127,7 @@ def time_symbols(graph: Graph) -> set[str]:
 
 def is_stepped(graph: Graph, data: Arrays) -> bool:
     """Whether data have an axis of time steps in front of what the model takes at once."""
-    if not graph.states or any(port.time is not None for port in graph.inputs):
+    if not _is_called_once_a_step(graph):
         return False
     return any(np.ndim(data[port.name]) == len(port.shape) + 1 for port in frame_ports(graph) if port.name in data)
 
@@ -162,9 +165,13 @@ def _time_axes(graph: Graph) -> dict[str, int | None]:
     return found
 
 
-def _seeded(graph: Graph, steps: int) -> dict[str, np.ndarray]:
+def _seeded(graph: Graph, steps: int, length: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(_SEED)
-    if any(port.time is not None for port in graph.inputs) or not graph.states:
+    if not _is_called_once_a_step(graph):
         return seeded_inputs(graph, rng, 1, steps)
-    drawn = [seeded_inputs(graph, rng, 1, 1) for _ in range(steps)]
+    drawn = [seeded_inputs(graph, rng, 1, length) for _ in range(steps)]
     return {port.name: np.stack([arrays[port.name] for arrays in drawn]) for port in frame_ports(graph)}
+
+
+def _is_called_once_a_step(graph: Graph) -> bool:
+    return bool(graph.states) and not any(port.time is not None for port in graph.inputs)

@@ -1,7 +1,7 @@
 """From a matrix of floats to stored weights: rounding, the choice of scales, and rounding that makes up for its own errors.
 
-Scales by `max` let the largest weight of a column be the largest number; those by `mse` leave the least mean-square error, and are
-never worse by that measure. A scale of int4 may be negative, so that the weight of largest size can become -8.
+Scales by `max` let the largest weight of a column be the largest number; those by `mse` leave the least mean-square error of
+those tried, `max` among them for int8. A scale of int4 may be negative, so that the weight of largest size can become -8.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,6 +10,8 @@ import numpy as np
 
 from edgelstm.errors import PrecisionError
 from edgelstm.ops.stored import GROUP, Stored, bfloat16_widened, pack_nibbles
+
+Rounded = tuple[np.ndarray, np.ndarray]  # numbers and their scales
 
 SCALES = ("mse", "max")
 INT8_LIMITS, INT4_LIMITS = (-127, 127), (-8, 7)
@@ -31,8 +33,8 @@ def bfloat16(array: np.ndarray) -> np.ndarray:
 def quantize(matrix: np.ndarray, precision: str, *, scales: str = "mse", covariance: np.ndarray | None = None) -> Stored:
     """A matrix (n_in, n_out) in a reduced precision.
 
-    `covariance` (n_in, n_in) of the inputs it is multiplied with lets int4 make up for each rounding error by the weights that are
-    rounded later. Raises PrecisionError for weights that are not finite; bfloat16 keeps those.
+    `covariance` (n_in, n_in) of the inputs it is multiplied with lets int4 make up for each rounding error by the weights that
+    are rounded later. Raises PrecisionError for weights that are not finite; bfloat16 keeps those.
     """
     matrix = np.asarray(matrix, np.float32)
     if precision == "bfloat16":
@@ -46,7 +48,7 @@ def quantize(matrix: np.ndarray, precision: str, *, scales: str = "mse", covaria
     return Stored(precision, values, scale, matrix.shape)
 
 
-def _int8(matrix: np.ndarray, scales: str) -> tuple[np.ndarray, np.ndarray]:
+def _int8(matrix: np.ndarray, scales: str) -> Rounded:
     """Numbers and one scale per column."""
     largest = np.max(np.abs(matrix), axis=0, initial=0.0) / INT8_LIMITS[1]
     ranges = (1.0,) if scales == "max" else _INT8_RANGES
@@ -54,7 +56,7 @@ def _int8(matrix: np.ndarray, scales: str) -> tuple[np.ndarray, np.ndarray]:
     return _rounded(matrix, scale, INT8_LIMITS), scale
 
 
-def _int4(matrix: np.ndarray, scales: str) -> tuple[np.ndarray, np.ndarray]:
+def _int4(matrix: np.ndarray, scales: str) -> Rounded:
     """Numbers (n_in, n_out), and scales (groups, n_out) that are bfloat16 numbers."""
     parts = [_in_chunks(matrix[first:first + GROUP], lambda part: _int4_group(part, scales))
              for first in range(0, len(matrix), GROUP)]
@@ -63,7 +65,7 @@ def _int4(matrix: np.ndarray, scales: str) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([values for values, _ in parts]), np.stack([scale for _, scale in parts])
 
 
-def _int4_group(group: np.ndarray, scales: str) -> tuple[np.ndarray, np.ndarray]:
+def _int4_group(group: np.ndarray, scales: str) -> Rounded:
     """Numbers and scales of up to 32 inputs."""
     if scales == "max":
         candidates = [np.max(np.abs(group), axis=0, initial=0.0) / INT4_LIMITS[1]]
@@ -110,16 +112,16 @@ def _rounded(matrix: np.ndarray, scale: np.ndarray, limits: tuple[int, int]) -> 
     return np.clip(np.rint(matrix * inverse), *limits).astype(np.int8)
 
 
-def _in_chunks(matrix: np.ndarray, work: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+def _in_chunks(matrix: np.ndarray, work: Callable[[np.ndarray], Rounded]) -> Rounded:
     """The work done on some columns after others, so that what it needs on the way stays small."""
     columns = max(1, _CHUNK // max(1, len(matrix)))
     found = [work(matrix[:, first:first + columns]) for first in range(0, max(1, matrix.shape[1]), columns)]
     return np.concatenate([values for values, _ in found], axis=1), np.concatenate([scale for _, scale in found])
 
 
-def _compensated(matrix: np.ndarray, scales: str, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """int4 numbers and scales, inputs rounded in turn: what one rounding adds to the output, the inputs that follow take away as
-    far as they are correlated with it (Frantar et al. 2022, GPTQ)."""
+def _compensated(matrix: np.ndarray, scales: str, covariance: np.ndarray) -> Rounded:
+    """int4 numbers and scales, inputs rounded in turn: what one rounding adds to the output, the inputs that follow take away
+    as far as they are correlated with it (Frantar et al. 2022, GPTQ)."""
     upper = _inverse_factor(covariance)
     rest, values, scale = matrix.astype(np.float64), np.zeros(matrix.shape, np.int8), []
     for first in range(0, len(matrix), GROUP):

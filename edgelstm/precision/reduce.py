@@ -1,4 +1,4 @@
-"""A float32 graph made into one of reduced precision, as a caller of `convert` asks for it: checked, chosen, applied, measured."""
+"""A float32 graph made into one of reduced precision as a caller of `convert` asks: checked, chosen, applied, measured."""
 
 import math
 from collections.abc import Mapping
@@ -11,14 +11,57 @@ from edgelstm.errors import PrecisionError, ShapeError
 from edgelstm.graph import Graph
 from edgelstm.ops.stored import PRECISIONS
 from edgelstm.precision.apply import apply
-from edgelstm.precision.auto import Choice
-from edgelstm.precision.calibrate import RANGES, Calibration, calibrate
+from edgelstm.precision.auto import Choice, choose
+from edgelstm.precision.calibrate import DEFAULT_RANGE, RANGES, calibrate, read_data
 from edgelstm.precision.choose import resolve
 from edgelstm.precision.drift import absolute_errors
+from edgelstm.precision.integer import integer
 from edgelstm.precision.measure import default_data, observe
 
-AUTO, INTEGER = "auto", "integer"
-STATIC = ("int8-static", INTEGER)  # precisions that need calibration data
+WHOLE = AUTO, INTEGER, INTEGER_PORTS = "auto", "integer", "integer-ports"  # for whole models
+_NAMES = ", ".join((*PRECISIONS, *WHOLE))
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What a caller of `convert` wants of precision; see there."""
+
+    precision: str | Mapping[str, str] = "float32"
+    calibration: Any = None
+    max_error: float | None = None
+    activation_range: str | None = None
+
+    @property
+    def integer_ports(self) -> bool:
+        """Whether the model takes and gives integers, so that its outputs cannot be held against those in float32."""
+        return self.precision == INTEGER_PORTS
+
+    @property
+    def names(self) -> set[str]:
+        """The precisions that are asked for."""
+        given = [self.precision] if isinstance(self.precision, str) else self.precision.values()
+        return {name if isinstance(name, str) else repr(name) for name in given}
+
+    def check(self) -> None:
+        """Raise PrecisionError for what no model could be given, before one is read."""
+        if not isinstance(self.precision, str | Mapping):
+            raise PrecisionError(f"precision is {self.precision!r}; give {_NAMES}, or {{layer name: precision}}")
+        for name in self.names - {*PRECISIONS, *(WHOLE if isinstance(self.precision, str) else ())}:
+            why = f"; {name!r} is for whole models" if name in WHOLE else ""
+            raise PrecisionError(f"precision {name!r} is not supported{why}; supported are {_NAMES}")
+        if self.activation_range not in (None, *RANGES):
+            raise PrecisionError(f"activation_range {self.activation_range!r} is not supported; use one of {', '.join(RANGES)}")
+        for name in self.names & {"int8-static", INTEGER, INTEGER_PORTS} if self.calibration is None else ():
+            raise PrecisionError(f"{name} fixes the scales of activations: as calibration, give data as `predict` takes them")
+        self._check_limit()
+
+    def _check_limit(self) -> None:
+        limit = self.max_error
+        if limit is not None and not (_is_number(limit) and 0 <= limit < math.inf):
+            raise PrecisionError(f"max_error is {limit!r}; give the largest absolute error to allow, a finite number from 0 on")
+        if self.integer_ports and limit is not None:
+            raise PrecisionError(f"max_error compares outputs with those in float32, which {INTEGER_PORTS} does away with; "
+                                 f"use {INTEGER!r}, or leave max_error out")
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,55 +73,47 @@ class Reduction:
     data: Mapping[str, np.ndarray] | None = None
 
 
-def check(precision: str | Mapping[str, str], calibration: Any, max_error: float | None, activation_range: str) -> None:
-    """Raise PrecisionError for what no model could be given, before one is read."""
-    if not isinstance(precision, str | Mapping):
-        raise PrecisionError(f"precision is {precision!r}; give {_names()}, or {{layer name: precision}}")
-    wanted = {precision} if isinstance(precision, str) else set(precision.values())
-    for name in wanted - {*PRECISIONS, *((AUTO, INTEGER) if isinstance(precision, str) else ())}:
-        whole = f"; {AUTO!r} and {INTEGER!r} are for whole models" if name in (AUTO, INTEGER) else ""
-        raise PrecisionError(f"precision {name!r} is not supported{whole}; supported are {_names()}")
-    if activation_range not in RANGES:
-        raise PrecisionError(f"activation_range {activation_range!r} is not supported; supported are {', '.join(RANGES)}")
-    for name in wanted & set(STATIC) if calibration is None else ():
-        raise PrecisionError(f"{name} fixes the scales of activations beforehand: give data as `predict` takes them as calibration")
-    if max_error is not None and not (_is_number(max_error) and 0 <= max_error < math.inf):
-        raise PrecisionError(f"max_error is {max_error!r}; give the largest absolute error to allow, a finite number from 0 on")
+def reduce(graph: Graph, request: Request) -> Reduction:
+    """The graph as it is asked for. Raises PrecisionError: unknown layers, bad data, an error above `max_error`."""
+    found = _integer(graph, request) if request.precision in (INTEGER, INTEGER_PORTS) else _stored(graph, request)
+    precision = request.precision
+    told: dict[str, Any] = {"requested": dict(precision) if isinstance(precision, Mapping) else precision}
+    if found.tried is not None:
+        told["chosen"] = dict(found.tried.precisions)
+    if request.max_error is not None:
+        told |= {"max_error": request.max_error, "error": _checked_error(graph, found, request.max_error)}
+    return replace(found, graph=replace(found.graph, provenance={**found.graph.provenance, "precision": told}))
 
 
-def reduce(graph: Graph, precision: str | Mapping[str, str], calibration: Any = None, max_error: float | None = None,
-           activation_range: str = "mse") -> Reduction:
-    """The graph in that precision. Raises PrecisionError: unknown layers, bad data, an error above `max_error`."""
-    seen = None if calibration is None else calibrate(graph, calibration)
-    tried, told = None, {"requested": dict(precision) if isinstance(precision, Mapping) else precision}
-    if precision == AUTO:
-        from edgelstm.precision.auto import choose
-
-        chosen, tried = choose(graph, seen, max_error)
-        found, told["chosen"] = apply(graph, chosen, seen, activation_range=activation_range), chosen
-    elif precision == INTEGER:
-        from edgelstm.precision.integer import apply as apply_integer
-
-        found = apply_integer(graph, seen)
+def _stored(graph: Graph, request: Request) -> Reduction:
+    """Weights of reduced precision, activations in float32 or rounded by the kernels."""
+    seen = None if request.calibration is None else calibrate(graph, request.calibration)
+    if request.precision == AUTO:
+        chosen, tried = choose(graph, seen, request.max_error)
     else:
-        found = apply(graph, resolve(graph, precision), seen, activation_range=activation_range)
-    if max_error is not None:
-        told |= {"max_error": max_error, "error": _checked_error(graph, found, seen, max_error)}
-    found = replace(found, provenance={**found.provenance, "precision": told})
+        chosen, tried = resolve(graph, request.precision), None
+    found = apply(graph, chosen, seen, activation_range=request.activation_range or DEFAULT_RANGE)
     return Reduction(found, tried, None if seen is None else seen.data)
 
 
-def _checked_error(graph: Graph, found: Graph, seen: Calibration | None, max_error: float) -> float:
+def _integer(graph: Graph, request: Request) -> Reduction:
+    data = read_data(graph, request.calibration)
+    kind = request.activation_range or DEFAULT_RANGE
+    found = integer(graph, data, integer_ports=request.integer_ports, activation_range=kind)
+    return Reduction(found, None, data)
+
+
+def _checked_error(graph: Graph, found: Reduction, max_error: float) -> float:
     """The largest error on the calibration data, or on seeded inputs. Raises PrecisionError where it is above the limit."""
     try:
-        data = default_data(graph) if seen is None else seen.data
+        data = default_data(graph) if found.data is None else found.data
     except ShapeError as error:
         raise PrecisionError(f"max_error cannot be checked without calibration data: {error}") from None
-    error = largest_error(graph, found, data)
+    error = largest_error(graph, found.graph, data)
     if error > max_error:
-        where = "seeded inputs" if seen is None else "the calibration data"
-        raise PrecisionError(f"the largest error on {where} is {error:.3g}, above max_error = {max_error:g}; nothing is written. "
-                             "Choose a more exact precision (bfloat16, float32) for some layers, or 'auto'")
+        where = "seeded inputs" if found.data is None else "the calibration data"
+        raise PrecisionError(f"the largest error on {where} is {error:.3g}, above max_error = {max_error:g}, so nothing is "
+                             "written; choose a more exact precision (bfloat16, float32) for some layers, or 'auto'")
     return error
 
 
@@ -88,10 +123,6 @@ def largest_error(graph: Graph, found: Graph, data: Mapping[str, np.ndarray]) ->
     expected, outputs = (observe(g, (), data).outputs for g in (graph, found))
     errors = [absolute_errors(signal.array, outputs[name].array) for name, signal in expected.items() if name not in carried]
     return max((float(np.max(array, initial=0.0)) for array in errors), default=0.0)
-
-
-def _names() -> str:
-    return ", ".join((*PRECISIONS, AUTO, INTEGER))
 
 
 def _is_number(value: Any) -> bool:

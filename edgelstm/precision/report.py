@@ -1,4 +1,4 @@
-"""Where a model of reduced precision differs from the same model in float32, layer by layer, and how the error grows over time."""
+"""Where a model of reduced precision differs from the same model in float32, layer by layer, and how errors grow over time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from edgelstm.precision.choose import layers
 from edgelstm.precision.drift import STEPS, Distance, default_limit, distance
 from edgelstm.precision.measure import Arrays, Seen, Signal, is_stepped, observe, shown_value, with_sequences
 
+INTEGER = "_integer"  # behind the name of an op: the same layer in integers alone
 OUTPUT, STATE = "output", "state"  # in the place of the op in the rows of what the model gives
 
 
@@ -22,7 +23,8 @@ class LayerError:
     """A layer, or what the model gives (`op` is "output", or "state" for a state that is carried).
 
     `whole` is how far its output is from that of the float32 model, with the errors that come in from the layers before it.
-    `own` is its own part: how far it is when it reads exactly what the float32 layer reads. None for outputs of the model.
+    `own` is its own part: how far it is when it reads exactly what the float32 layer reads; None for what the model gives, and
+    for layers in integers alone, which cannot read floats.
     """
 
     name: str
@@ -34,7 +36,10 @@ class LayerError:
 
 @dataclass(frozen=True)
 class PrecisionReport:
-    """Rows of layers in the order in which they run, then of the model's outputs. `limit` is a hundredth of the largest output."""
+    """Rows of layers in the order in which they run, then of what the model gives.
+
+    `limit` is the error allowed where the user sets none: a hundredth of the largest output.
+    """
 
     rows: tuple[LayerError, ...]
     limit: float
@@ -65,9 +70,12 @@ def compare(reference: Graph, reduced: Graph, data: Arrays) -> PrecisionReport:
     rows = []
     for node, other in pairs:
         exact = expected.values[shown_value(node)]
-        own = distance_of(exact, Signal(_rerun(taken_out.alone(other, reduced.constants), other, expected, stepped), exact.time))
+        own = None
+        if node.op == other.op:
+            again = _rerun(taken_out.alone(other, reduced.constants), other, expected, stepped)
+            own = distance_of(exact, Signal(again, exact.time))
         rows.append(LayerError(node.name, node.op, _precision(other),
-                               distance_of(exact, found.values[shown_value(other)]), own))
+                               distance_of(exact, _as_floats(found.values[shown_value(other)], other)), own))
     carried = {result for _, result in reference.states}
     rows += [LayerError(name, STATE if name in carried else OUTPUT, "", distance_of(exact, found.outputs[name]))
              for name, exact in expected.outputs.items()]
@@ -81,7 +89,7 @@ def distance_of(expected: Signal, found: Signal) -> Distance:
 
 
 def draw(report: PrecisionReport, path: Path) -> None:
-    """Write a picture of signal-to-noise ratios and drift. Raises DependencyError without matplotlib, FormatError for a bad path."""
+    """Write a picture of noise and drift. Raises DependencyError without matplotlib, FormatError for a bad path."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -100,7 +108,14 @@ def _pairs(reference: Graph, reduced: Graph) -> list[tuple[Node, Node]]:
     """The layers with weights of one graph, each with that of the same name in the other."""
     others = {node.name: node for node in reduced.nodes}
     found = [(node, others[node.name]) for node in layers(reference) if node.name in others]
-    return [(node, other) for node, other in found if node.op == other.op and shown_value(node) is not None]
+    return [(node, other) for node, other in found if other.op in (node.op, node.op + INTEGER)
+            and shown_value(node) is not None and not _looks_integers_up(other, reduced)]
+
+
+def _looks_integers_up(node: Node, graph: Graph) -> bool:
+    """Whether a node gives rows of an int8 table as they are: it has no scale to compare them by."""
+    table = graph.constants.get(node.inputs[1]) if node.op == "embedding" else None
+    return table is not None and table.dtype == np.int8 and _precision(node) == "float32"
 
 
 def _fed(node: Node, graph: Graph) -> list[str]:
@@ -116,8 +131,16 @@ def _rerun(layer: Graph, node: Node, expected: Seen, stepped: bool) -> np.ndarra
     return np.stack([alone.run_alone(layer, frames) for frames in zip(*read, strict=True)])
 
 
+def _as_floats(signal: Signal, node: Node) -> Signal:
+    """What a layer gives, in the unit of the float32 layer: integers times their scale."""
+    if not node.op.endswith(INTEGER):
+        return signal
+    scale = node.attrs["y_scale"] if "y_scale" in node.attrs else node.attrs["h_scale"]
+    return Signal(signal.array * scale, signal.time)
+
+
 def _precision(node: Node) -> str:
-    return node.attrs.get("precision", "float32")
+    return "integer" if node.op.endswith(INTEGER) else node.attrs.get("precision", "float32")
 
 
 def _plain(row: LayerError) -> dict[str, Any]:

@@ -61,10 +61,11 @@ def _known() -> Iterator[tuple[str, list[str]]]:
 
 
 def _door(made: Artefacts) -> str:
-    """IR of `<m>_call(void **table)`: a step whose pointers lie in a table, which Python calls faster than a function of many."""
+    """IR of `<m>_call(void **table)`: a step whose pointers lie in a table, which Python calls faster than with all of them."""
     program = made.program
     blocks = [*([WEIGHTS] if made.wishes.weights_apart else []), STATE, ARENA, *program.inputs, *program.outputs]
-    loads = "".join(f"  %p{i} = getelementptr ptr, ptr %table, i32 {i}\n  %a{i} = load ptr, ptr %p{i}\n" for i in range(len(blocks)))
+    loads = "".join(f"  %p{i} = getelementptr ptr, ptr %table, i32 {i}\n  %a{i} = load ptr, ptr %p{i}\n"
+                    for i in range(len(blocks)))
     types, args = ", ".join(["ptr"] * len(blocks)), ", ".join(f"ptr %a{i}" for i in range(len(blocks)))
     name = program.prefix
     return (f"declare void @{name}_step({types})\n"

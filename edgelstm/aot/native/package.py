@@ -1,8 +1,11 @@
 """The Python package of a native build: modules of the runtime, copied so that they import each other, and model.json."""
 
+import importlib.util
 import io
 import json
+import marshal
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,12 +15,13 @@ import numpy as np
 import edgelstm
 from edgelstm.aot.artefacts import Artefacts
 from edgelstm.aot.plan import Frame, StepProgram
-from edgelstm.aot.runtime.interface import FILE, FORMAT, PROBES
+from edgelstm.aot.runtime.interface import FILE, FORMAT, PROBES, State
 from edgelstm.graph import Port
 from edgelstm.version import __version__
 
-_MODULES = ("aot/runtime/built.py", "aot/runtime/interface.py", "aot/runtime/library.py", "aot/runtime/sessions.py", "arrays.py",
-            "errors.py", "memory.py", "ports.py", "precision/drift.py", "stream.py", "stream_pool.py", "verify.py")
+_MODULES = ("aot/runtime/built.py", "aot/runtime/interface.py", "aot/runtime/library.py", "aot/runtime/sessions.py",
+            "arrays.py", "errors.py", "memory.py", "ports.py", "precision/drift.py", "stream.py", "stream_pool.py", "verify.py")
+_CHECKED_BY_HASH = (3).to_bytes(4, "little")  # flags of a .pyc file, PEP 552
 
 _INIT = '''"""{name}: a trained network as machine code, made by EdgeLSTM {version}. It needs NumPy alone.
 
@@ -58,13 +62,24 @@ def package_files(made: Artefacts, library: str) -> dict[str, tuple[str | bytes,
         files[PROBES] = _probes(program), "inputs and expected outputs, for `verify`"
     for module in ("aot/runtime/__init__.py", *_MODULES):
         files[f"runtime/{Path(module).name}"] = _standalone((source / module).read_text(encoding="utf-8")), ""
-    return files
+    return files | _compiled({name: text for name, (text, _) in files.items() if name.endswith(".py")})
+
+
+def _compiled(sources: dict[str, str | bytes]) -> dict[str, tuple[bytes, str]]:
+    """What Python would keep of the sources, bound to their content and not to their dates: a short start wherever they lie."""
+    found = {}
+    for name, text in sources.items():
+        source, path = str(text).encode(), Path(name)
+        code = marshal.dumps(compile(source, name, "exec", dont_inherit=True))
+        content = importlib.util.MAGIC_NUMBER + _CHECKED_BY_HASH + importlib.util.source_hash(source) + code
+        found[(path.parent / "__pycache__" / f"{path.stem}.{sys.implementation.cache_tag}.pyc").as_posix()] = content, ""
+    return found
 
 
 def _standalone(text: str) -> str:
     """A module's text, importing its neighbours from beside itself."""
-    return re.sub(r"^( *)from edgelstm(?:\.\w+)*\.(\w+) import", r"\1from .\2 import",
-                  re.sub(r"^( *)from edgelstm\.aot\.runtime import", r"\1from . import", text, flags=re.MULTILINE), flags=re.MULTILINE)
+    text = re.sub(r"^( *)from edgelstm\.aot\.runtime import", r"\1from . import", text, flags=re.MULTILINE)
+    return re.sub(r"^( *)from edgelstm(?:\.\w+)*\.(\w+) import", r"\1from .\2 import", text, flags=re.MULTILINE)
 
 
 def _manifest(made: Artefacts, library: str) -> dict[str, Any]:
@@ -77,9 +92,8 @@ def _manifest(made: Artefacts, library: str) -> dict[str, Any]:
         "state_nbytes": program.state_nbytes, "arena_nbytes": program.arena_nbytes,
         "inputs": _ports(program.graph.inputs, program.input_shapes, program.inputs),
         "outputs": _ports(program.graph.outputs, program.output_shapes, program.outputs),
-        "states": [{"name": state.name, "dtype": state.dtype, "shape": state.shape, "offset": state.offset, "batch": state.batch,
-                    "source": state.source, "result": state.result} for state in program.states],
-        "probes": [(probe.atol, probe.rtol) for probe in program.graph.probes],
+        "states": [{field: getattr(state, field) for field in State._fields} for state in program.states],
+        "probes": [(probe.atol, probe.rtol, probe.source) for probe in program.graph.probes],
     }
 
 

@@ -25,13 +25,13 @@ SPARE_MEMORIES = 4  # idle ones that are kept for the next callers
 class Model:
     """A native build. Immutable for its users; threads may share it, and it pickles by the path of its folder.
 
-    `run` and `predict` are stateless and take any batch and number of time steps; `stream` gives an object that carries the state.
+    `run` and `predict` are stateless and take any batch and number of time steps; `stream` gives an object that carries state.
     """
 
     def __init__(self, folder: str | os.PathLike[str], device: str = "cpu", threads: int = 1) -> None:
         if device != "cpu" or threads != 1:
-            raise DeviceError(f"a native build runs on the 'cpu' in the caller's thread, not with device={device!r}, threads={threads!r}; "
-                              "load the .elstm file for that")
+            raise DeviceError("a native build runs on the 'cpu' in the caller's thread, not with "
+                              f"device={device!r}, threads={threads!r}; load the .elstm file for that")
         self._folder = Path(folder).absolute()
         self._programs = Programs(interface.read(self._folder))
         self._spare: deque[tuple[int, Memory]] = deque(maxlen=SPARE_MEMORIES)
@@ -64,7 +64,8 @@ class Model:
         """Every output by name, in the model's order. State inputs that are left out are zero. Raises ShapeError."""
         arrays = complete(self.graph, inputs)
         program = self._programs.program({name: array.shape for name, array in arrays.items()})
-        outputs = {port.name: np.empty(shape, port.dtype) for port, shape in zip(self.graph.outputs, program.outputs, strict=True)}
+        outputs = {port.name: np.empty(shape, port.dtype)
+                   for port, shape in zip(self.graph.outputs, program.outputs, strict=True)}
         memory = self._memory(program.batch)
         for name, (rows, initial) in memory.slots.items():
             rows[...] = arrays.get(name, initial) if name in memory.explicit else initial

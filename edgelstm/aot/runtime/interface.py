@@ -35,12 +35,13 @@ class State(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """Inputs, and the outputs that an independent source gave for them."""
+    """Inputs, and the outputs that an independent `source` gave for them."""
 
     inputs: dict[str, np.ndarray]
     outputs: dict[str, np.ndarray]
     atol: float
     rtol: float
+    source: str
 
 
 class Streaming(NamedTuple):
@@ -73,7 +74,7 @@ class Interface:
     input_frames: tuple[Frame, ...]
     output_frames: tuple[Frame, ...]
     carried: tuple[State, ...]
-    tolerances: tuple[tuple[float, float], ...]
+    proofs: tuple[tuple[float, float, str], ...]
 
     @property
     def states(self) -> tuple[tuple[str, str], ...]:
@@ -83,12 +84,12 @@ class Interface:
     @property
     def probes(self) -> tuple[Probe, ...]:
         """Inputs and expected outputs to verify with."""
-        if not self.tolerances:
+        if not self.proofs:
             return ()
         with np.load(self.folder / PROBES, allow_pickle=False) as arrays:
             return tuple(Probe({port.name: arrays[f"{number}.in.{k}"] for k, port in enumerate(self.inputs)},
-                               {port.name: arrays[f"{number}.out.{k}"] for k, port in enumerate(self.outputs)}, atol, rtol)
-                         for number, (atol, rtol) in enumerate(self.tolerances))
+                               {port.name: arrays[f"{number}.out.{k}"] for k, port in enumerate(self.outputs)}, *proof)
+                         for number, proof in enumerate(self.proofs))
 
     def input(self, name: str) -> Port:
         return next(port for port in self.inputs if port.name == name)
@@ -103,7 +104,7 @@ def read(folder: Path) -> Interface:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         if found["format"] != FORMAT:
-            raise FormatError(f"{path}: has the format {found['format']!r}; this version reads {FORMAT}, so build the model again")
+            raise FormatError(f"{path}: has the format {found['format']!r}; this version reads {FORMAT}: build the model again")
         return _interface(folder, found)
     except OSError as error:
         raise FormatError(f"{folder}: holds no native build ({FILE}: {error.strerror}); make one with `edgelstm build MODEL -o "
@@ -116,13 +117,15 @@ def _interface(folder: Path, found: dict[str, Any]) -> Interface:
     plain = {key: found[key] for key in ("name", "library", "weights", "weights_nbytes", "rows", "independent_rows",
                                          "state_nbytes", "arena_nbytes")}
     states = tuple(State(**{**state, "shape": tuple(state["shape"])}) for state in found["states"])
-    return Interface(
-        folder, **plain, inputs=_ports(found["inputs"]), outputs=_ports(found["outputs"]), input_frames=_frames(found["inputs"]),
-        output_frames=_frames(found["outputs"]), carried=states, tolerances=tuple((atol, rtol) for atol, rtol in found["probes"]))
+    proofs = tuple((atol, rtol, source) for atol, rtol, source in found["probes"])
+    inputs, outputs = found["inputs"], found["outputs"]
+    return Interface(folder, **plain, inputs=_ports(inputs), outputs=_ports(outputs), input_frames=_frames(inputs),
+                     output_frames=_frames(outputs), carried=states, proofs=proofs)
 
 
 def _ports(listed: list[dict[str, Any]]) -> tuple[Port, ...]:
-    return tuple(Port(port["name"], port["dtype"], tuple(port["shape"]), port["name"], port["batch"], port["time"]) for port in listed)
+    return tuple(Port(port["name"], port["dtype"], tuple(port["shape"]), port["name"], port["batch"], port["time"])
+                 for port in listed)
 
 
 def _frames(listed: list[dict[str, Any]]) -> tuple[Frame, ...]:

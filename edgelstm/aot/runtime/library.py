@@ -15,7 +15,7 @@ BRIEF_NBYTES = 1 << 20  # a step over fewer bytes of weights ends before another
 class Library:
     """The machine code. Threads may share it; addresses are plain integers.
 
-    `init(state)`, `run(state, arena, steps, *frames)`, and `call(table)`: one step whose pointers lie in a table, made by `table`.
+    `init(state)`, `run(state, arena, steps, *frames)`, and `call(table)`: one step, its pointers in a table that `table` makes.
     """
 
     def __init__(self, interface: Interface) -> None:
@@ -29,9 +29,10 @@ class Library:
         count = len(interface.input_frames) + len(interface.output_frames)
         pointer = ctypes.c_void_p
         self.init = self._function(long, f"{interface.name}_init", [pointer])
-        run = self._function(long, f"{interface.name}_run", [*[pointer] * len(first), pointer, pointer, ctypes.c_int32, *[pointer] * count])
+        run = self._function(long, f"{interface.name}_run", [*[pointer] * (len(first) + 2), ctypes.c_int32, *[pointer] * count])
         self.run = run if not first else lambda *args: run(*first, *args)
-        self.call = self._function(brief if interface.weights_nbytes <= BRIEF_NBYTES else long, f"{interface.name}_call", [pointer])
+        door = brief if interface.weights_nbytes <= BRIEF_NBYTES else long
+        self.call = self._function(door, f"{interface.name}_call", [pointer])
         self._first = first
 
     def table(self, *pointers: int) -> np.ndarray:

@@ -158,7 +158,8 @@ class Session:
                 job.after.append((block, staged))
         return job
 
-    def _frames(self, group: int, port: Port, frame: Frame, array: np.ndarray, job: _Job) -> tuple[np.ndarray, np.ndarray | None]:
+    def _frames(self, group: int, port: Port, frame: Frame, array: np.ndarray,
+                job: _Job) -> tuple[np.ndarray, np.ndarray | None]:
         """The rows of a group as frames one after the other, and where they are staged if they don't lie that way."""
         rows, shape = self._model.rows, frame.shape if port.time is None else (self._program.steps, *frame.shape)
         block = array if port.batch is None else array[_part(port.batch, group * rows, rows)]

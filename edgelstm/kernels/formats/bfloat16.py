@@ -42,18 +42,17 @@ def _several_rows(v: Any, vectors: int) -> Any:
     return product
 
 
+def _pairs(v: Any, vectors: int) -> Any:
+    return products.chained(v, vectors, products.chains(v, vectors), v.fma_pairs, inputs=2)
+
+
 def _chained(v: Any, vectors: int) -> Any:
-    fma_pairs, fma_block = v.fma_pairs, v.fma_block
-    width, parallel = vectors * v.lanes, products.chains(vectors)
+    add_pairs, fma_block, width = _pairs(v, vectors), v.fma_block, vectors * v.lanes
 
     @v.inline
     def more(parts, x, i, w, j, n_in):
         pairs = n_in // 2
-        whole = pairs - pairs % parallel
-        for k in range(0, whole, parallel):
-            parts = fma_pairs(parts, x, i + 2 * k, 2, w, j + k * width, width, vectors)
-        for k in range(whole, pairs):
-            parts = fma_pairs(parts[:vectors], x, i + 2 * k, 0, w, j + k * width, 0, vectors) + parts[vectors:]
+        parts = add_pairs(parts, x, i, w, j, pairs)
         if n_in % 2 == 1:
             parts = fma_block(parts[:vectors], x, i + 2 * pairs, 0, w, j + pairs * width, 0, vectors) + parts[vectors:]
         return parts

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from edgelstm.kernels import panels_int4, rounding
+from edgelstm.kernels import panels_int4, products, rounding
 from edgelstm.kernels.formats import Format
 
 
@@ -51,14 +51,14 @@ def prepare(v: Any) -> Any:
 
 def _sum_up(v: Any) -> Any:
     """`sum_up(to, first, word)`: into a word, -8 times the sum of the 32 bytes from word `first` on."""
-    load_s8, octets, words, total, zero, lanes = v.load_s8, v.octets, v.words, v.sum, v.zero, v.lanes
+    load_s8, octets, words, total, zero, f32, lanes = v.load_s8, v.octets, v.words, v.sum, v.zero, v.f32, v.lanes
 
     @v.inline
     def sum_up(to, first, word):
         numbers, sums = octets(to, first), zero()
         for k in range(0, 32, lanes):
             sums = sums + load_s8(numbers, k)
-        words(to, word)[0] = np.int32(-8.0 * total(sums))
+        words(to, word)[0] = np.int32(total(sums) * f32(-8.0))
 
     return sum_up
 
@@ -89,13 +89,7 @@ def product(v: Any, vectors: int, rows: int) -> Any:
 @functools.cache
 def pair(v: Any, vectors: int) -> Any:
     """Two rows times a panel each."""
-    one = product(v, vectors, 1)
-
-    @v.inline
-    def pair(block, x, i, w, j, n_in, h, k, r, l, units):  # noqa: E741
-        return one(one(block, x, i, 0, w, j, n_in), h, k, 0, r, l, units)
-
-    return pair
+    return products.pair_of_rows(v, vectors, product(v, vectors, 1))
 
 
 def _group_words(v: Any, vectors: int) -> int:

@@ -52,13 +52,7 @@ def product(v: Any, vectors: int, rows: int) -> Any:
 @functools.cache
 def pair(v: Any, vectors: int) -> Any:
     """Two rows times a panel each."""
-    one = product(v, vectors, 1)
-
-    @v.inline
-    def pair(block, x, i, w, j, n_in, h, k, r, l, units):  # noqa: E741
-        return one(one(block, x, i, 0, w, j, n_in), h, k, 0, r, l, units)
-
-    return pair
+    return products.pair_of_rows(v, vectors, product(v, vectors, 1))
 
 
 def _begin(v: Any, vectors: int, rows: int) -> Any:
@@ -82,18 +76,13 @@ def _several_rows(v: Any, vectors: int) -> Any:
 
 
 def _one_row(v: Any, vectors: int) -> Any:
-    dot_block, zero_sums, fold_block, width = v.dot_block, v.zero_sums, v.fold_block, vectors * v.lanes
-    parallel = products.chains(vectors)
-    spare = (parallel - 1) * vectors
+    parallel = 1 if v.lanes == 1 else products.chains(v, vectors)
+    more, fold_block = products.chained(v, vectors, parallel, v.dot_block), v.fold_block
+    parts = products.in_parts(v, vectors, parallel, v.zero_sums)
 
     @v.inline
     def add(sums, x, i, stride, w, j, words):
-        parts, whole = sums + zero_sums(spare), words - words % parallel
-        for k in range(0, whole, parallel):
-            parts = dot_block(parts, x, i + k, 1, w, j + k * width, width, vectors)
-        for k in range(whole, words):
-            parts = dot_block(parts[:vectors], x, i + k, 0, w, j + k * width, 0, vectors) + parts[vectors:]
-        return fold_block(parts, vectors)
+        return fold_block(more(parts(sums), x, i, w, j, words), vectors)
 
     return add
 

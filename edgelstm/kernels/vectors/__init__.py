@@ -7,6 +7,7 @@ p[i] reads and writes single elements. Operators + - * / and unary - work on V a
 
 Constants
     v.lanes                         float32 lanes of a vector
+    v.registers                     how many vectors the machine's registers hold
     v.dot                           how this machine multiplies bytes, one of dots.WAYS
     v.offset                        what is added to a small integer before it is stored as an activation byte: 128 or 0
 Memory (no alignment needed)

@@ -131,12 +131,20 @@ class Wasm(Madd):
 class Neon(Plain):
     """AArch64: two products, at most 2 * 127 * 127, are summed in 16 bits, then two of those in 32."""
 
+    pair_sums = "llvm.aarch64.neon.saddlp.v4i32.v8i16"
+
     def add(self, builder: ir.IRBuilder, sums: ir.Value, prepared: Prepared, words: ir.Value) -> ir.Value:
         """The sums plus activations times signed weights."""
         wide = ir.VectorType(_SHORT, 16)
         x, w = (builder.sext(_as(builder, value, _BYTE), wide) for value in (prepared[0], words))
         pairs = builder.add(*_halves(builder, builder.mul(x, w)))
-        return builder.add(sums, call(builder, "llvm.aarch64.neon.saddlp.v4i32.v8i16", sums.type, [pairs]))
+        return builder.add(sums, call(builder, self.pair_sums, sums.type, [pairs]))
+
+
+class Neon32(Neon):
+    """The same on 32-bit ARM."""
+
+    pair_sums = "llvm.arm.neon.vpaddls.v4i32.v8i16"
 
 
 class Sdot(Plain):
@@ -149,18 +157,20 @@ class Sdot(Plain):
 
 
 class Smlad(Plain):
-    """Cortex-M with the DSP extension: two 16-bit products and their sums in one instruction, one lane."""
+    """Cortex-M with the DSP extension: two 16-bit products and their sums in one instruction, lane by lane."""
 
     def prepare(self, builder: ir.IRBuilder, word: ir.Value) -> Prepared:
         """The even and the odd activations, two in a word."""
-        return self._split(builder, _lane(builder, word))
+        return self._split(builder, _lane(builder, word, 0))
 
     def add(self, builder: ir.IRBuilder, sums: ir.Value, prepared: Prepared, words: ir.Value) -> ir.Value:
         """The sums plus activations times signed weights."""
-        total = _lane(builder, sums)
-        for x, w in zip(prepared, self._split(builder, _lane(builder, words)), strict=True):
-            total = call(builder, "llvm.arm.smlad", INT, [x, w, total])
-        return builder.insert_element(sums, total, ir.Constant(INT, 0))
+        for lane in range(sums.type.count):
+            total = _lane(builder, sums, lane)
+            for x, w in zip(prepared, self._split(builder, _lane(builder, words, lane)), strict=True):
+                total = call(builder, "llvm.arm.smlad", INT, [x, w, total])
+            sums = builder.insert_element(sums, total, ir.Constant(INT, lane))
+        return sums
 
     def _split(self, builder: ir.IRBuilder, word: ir.Value) -> Prepared:
         turned = call(builder, "llvm.fshr.i32", INT, [word, word, ir.Constant(INT, 8)])
@@ -200,11 +210,11 @@ def _as(builder: ir.IRBuilder, words: ir.Value, element: ir.IntType) -> ir.Value
     return builder.bitcast(words, ir.VectorType(element, bits // element.width))
 
 
-def _lane(builder: ir.IRBuilder, vector: ir.Value) -> ir.Value:
-    return builder.extract_element(vector, ir.Constant(INT, 0))
+def _lane(builder: ir.IRBuilder, vector: ir.Value, lane: int) -> ir.Value:
+    return builder.extract_element(vector, ir.Constant(INT, lane))
 
 
 WAYS = {
-    "vnni": Vnni(), "sign": Sign(), "madd": Madd(), "wasm": Wasm(), "sdot": Sdot(), "neon": Neon(), "smlad": Smlad(),
+    "vnni": Vnni(), "sign": Sign(), "madd": Madd(), "wasm": Wasm(), "sdot": Sdot(), "neon": Neon(), "neon32": Neon32(), "smlad": Smlad(),
     "plain": Plain(),
 }  # fmt: skip

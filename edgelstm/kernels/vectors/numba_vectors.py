@@ -17,10 +17,11 @@ from edgelstm.kernels.vectors import (
 
 @dataclass(frozen=True)
 class Vectors:
-    """The vector set for registers of `lanes` float32 and one way of multiplying bytes; see the package's docstring."""
+    """The vector set for `registers` registers of `lanes` float32 and one way of multiplying bytes; see the package's docstring."""
 
     lanes: int
     dot: str
+    registers: int
     inline: Callable[..., Any]
     outline: Callable[..., Any]
     members: dict[str, Any]
@@ -32,15 +33,16 @@ class Vectors:
             raise AttributeError(f"the vector set has no {name!r}") from None
 
     def __hash__(self) -> int:
-        return hash((self.lanes, self.dot))
+        return hash((self.lanes, self.dot, self.registers))
 
 
 @functools.cache
-def make(lanes: int, inline: Callable[..., Any], outline: Callable[..., Any], dot: str = "plain") -> Vectors:
+def make(lanes: int, inline: Callable[..., Any], outline: Callable[..., Any], dot: str = "plain",
+         registers: int = 16) -> Vectors:
     """The set for one width and one of `dots.WAYS`. `inline` and `outline` make functions that kernels can call."""
     way = dots.WAYS[dot]
     members = {
         **numba_arithmetic.members(), **numba_memory.members(lanes), **numba_blocks.members(lanes),
         **numba_narrow.members(lanes), **numba_integers.members(lanes, way), "offset": way.offset,
     }  # fmt: skip
-    return Vectors(lanes, dot, inline, outline, members)
+    return Vectors(lanes, dot, registers, inline, outline, members)

@@ -18,6 +18,8 @@ Block = tuple[np.ndarray, ...]
 class Vectors(Integers):
     """The vector set for `lanes` float32; members are listed in the package's docstring."""
 
+    registers = 16
+
     def __init__(self, lanes: int, dot: str) -> None:
         super().__init__(128 if dot == "vnni" else 0)
         self.lanes, self.dot = lanes, dot
