@@ -7,4 +7,5 @@
     header.py, main_c.py, cmake.py, readme.py     the text files of a build
     artefacts.py, report.py, build.py  everything put together: measured, held to limits, written
     native/       the shared library and the Python package of target native
+    wasm/         the linked module and the ES module of target wasm32
 """

@@ -14,13 +14,16 @@ from edgelstm.errors import BuildError
 class Artefacts:
     """A model compiled to the object `content`, and the files for the folder: contents and what each of them is, by name.
 
-    `replaces` are patterns of files of earlier builds that are deleted.
+    `self_test` asks for a program that runs the probe; `usage` is what README.md says beside C; `replaces` are patterns of files
+    of earlier builds that are deleted.
     """
 
     program: StepProgram
     target: BuildTarget
     wishes: Wishes
     content: bytes
+    self_test: bool = False
+    usage: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
     about: dict[str, str] = field(default_factory=dict)
     replaces: list[str] = field(default_factory=list)

@@ -30,7 +30,7 @@ from edgelstm.native.symbols import undefined_symbols
 PathLike = str | os.PathLike[str]
 
 # Where a target has more for its folder: these have a function add_files(made, folder).
-_ADDITIONS = {"native": "edgelstm.aot.native"}
+_ADDITIONS = {"native": "edgelstm.aot.native", "wasm32": "edgelstm.aot.wasm"}
 _FLOAT_HELPER = re.compile(r"__(aeabi_([fd]\w+|u?[il]2[fd])|\w*[sd]f\w*)")  # of a compiler's runtime
 _TRAINED = (".keras", ".h5", ".hdf5", ".onnx")
 
@@ -50,7 +50,8 @@ def build(source: Any, outdir: PathLike, target: str = "native", *, cpu: str | N
     `source` is what `load` takes, or the file of a trained model. `optimize` is "speed" or "size"; `self_test` adds a main.c
     that runs the probe of the file; `max_ram` and `max_flash` are limits in bytes. `weights="blob"` writes the weights to a
     file of their own instead of into the object; `soft_float=True` allows float32 models on cores without a floating-point
-    unit. The target "native" also gives a shared library and a Python package that needs NumPy alone.
+    unit. The target "native" also gives a shared library and a Python package that needs NumPy alone, "wasm32" a linked module
+    and an ES module for browsers and Node, whose self-test is in JavaScript.
 
     Raises BuildError, UnsupportedError for a model that has no such form, and DependencyError where a linker is missing.
     """
@@ -141,6 +142,7 @@ def _check_limits(report: BuildReport, max_ram: int | None, max_flash: int | Non
 
 
 def _add_files(made: Artefacts, folder: Path, self_test: bool) -> None:
+    made.self_test = self_test
     name, apart = made.program.prefix, made.wishes.weights_apart
     library = f"lib{name}.a"
     made.add(f"{name}.h", header(made.program, weights_apart=apart), "C interface")
@@ -148,7 +150,7 @@ def _add_files(made: Artefacts, folder: Path, self_test: bool) -> None:
     made.add(library, archive(f"{name}.o", made.content, entries(made.program)), "the same as a static library")
     if apart:
         made.add(f"{name}.weights", made.program.weights, "the weights, for the parameter `weights`")
-    if self_test:
+    if self_test and made.target.compiler:
         made.add("main.c", main_c(made.program, weights_apart=apart), "runs the probe of the model's file and compares")
     compiler = " ".join((made.target.compiler, *made.target.flags))
     if compiler:

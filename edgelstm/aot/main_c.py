@@ -60,11 +60,8 @@ extern const unsigned char weights[] __asm__("weights_blob");
 
 def main_c(program: StepProgram, *, weights_apart: bool = False) -> str:
     """The text of main.c. Raises BuildError where the model's file has no probe."""
-    if not program.graph.probes:
-        raise BuildError("the model carries no probe, so a self-test has nothing to compare with; "
-                         "convert it without --no-probe", exit_code=2)
-    probe = min(program.graph.probes, key=lambda probe: sum(array.size for array in probe.inputs.values()))
-    rounds, steps = _extent(program, probe)
+    probe = smallest_probe(program)
+    rounds, steps = extent(program, probe)
     arrays = [*_arrays(program.inputs, probe.inputs, rounds, "given", program.batch),
               *_arrays(program.outputs, probe.outputs, rounds, "expected", program.batch)]
     start, image = _start(program, probe, rounds)
@@ -82,7 +79,15 @@ def main_c(program: StepProgram, *, weights_apart: bool = False) -> str:
                        for frame in program.outputs))
 
 
-def _extent(program: StepProgram, probe: Probe) -> tuple[int, int]:
+def smallest_probe(program: StepProgram) -> Probe:
+    """The probe that a self-test runs. Raises BuildError where the model's file has none."""
+    if not program.graph.probes:
+        raise BuildError("the model carries no probe, so a self-test has nothing to compare with; "
+                         "convert it without --no-probe", exit_code=2)
+    return min(program.graph.probes, key=lambda probe: sum(array.size for array in probe.inputs.values()))
+
+
+def extent(program: StepProgram, probe: Probe) -> tuple[int, int]:
     """How often the model is run, `batch` rows at a time, and over how many time steps."""
     rows, steps = program.batch, 1
     for frame in program.inputs:

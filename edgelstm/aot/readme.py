@@ -39,7 +39,7 @@ static _Alignas({macro}_ALIGNMENT) unsigned char state[{macro}_STATE_BYTES + 1],
 {name}_init(state);
 {name}_step({given_weights}state, arena, {arguments});       /* one time step; the state is carried to the next */
 ```
-{link}{python}"""
+{link}{python}{usage}"""
 
 _LINK = """
 Link `lib{name}.a` (or `{name}.o`), for example `{compiler} main.c lib{name}.a`.
@@ -79,4 +79,4 @@ def readme(made: Artefacts, report: BuildReport, folder: str) -> str:
         buffers="\n".join(f"static {C_TYPES[frame.dtype]} {frame.identifier}[{frame.size}];" for frame in frames),
         given_weights="weights, " * weights_apart, arguments=", ".join(frame.identifier for frame in frames),
         link=_LINK.format(name=report.name, compiler=compiler) if compiler else "",
-        python=_PYTHON.format(folder=folder) if "__init__.py" in made.files else "")
+        python=_PYTHON.format(folder=folder) if "__init__.py" in made.files else "", usage=made.usage)
