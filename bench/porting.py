@@ -79,18 +79,18 @@ def instructions() -> Iterator[str]:
     for name, machine in cross.MACHINES.items():
         if machine.missing:
             print(f"{name}: not counted, {machine.missing} not installed", file=sys.stderr)
-        elif targets.find(machine.target).fpu:
+        elif machine.emulator and targets.find(machine.target).fpu:
             found = [figure for graph in graphs for figure in _per_product(graph, machine)]
             yield f"| {name} | {' | '.join(f'{figure:.2f}' for figure in found)} |"
 
 
 def _per_product(graph: Graph, machine: cross.Machine) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder:
-        built = cross.build(graph, machine, Path(folder) / "m")
+        built = cross.build(graph, machine, Path(folder) / "m", optimize=targets.find(machine.target).optimize)
         inputs = {frame.name: np.ones((3, *frame.shape), np.float32) for frame in built.program.inputs}
-        executed = built.traced(inputs, 3)
-        executed.subtract(built.traced(inputs, 1))
-    return _hottest(executed) / (2 * 4 * UNITS * UNITS), executed.total() / (2 * 4 * UNITS * (UNITS + FEATURES))
+        three, one = built.traced(inputs, 3), built.traced(inputs, 1)
+    products = 4 * UNITS * (UNITS + FEATURES)
+    return _hottest(three) / (3 * 4 * UNITS * UNITS), (three.total() - one.total()) / (2 * products)
 
 
 def _hottest(executed: Counter[bytes]) -> int:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgelstm.precision.drift import absolute_errors, distance
+from edgelstm.drift import absolute_errors, distance
 
 if TYPE_CHECKING:
     from edgelstm.graph import Port, Probe

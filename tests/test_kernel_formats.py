@@ -222,7 +222,7 @@ def test_rows_of_tables(form, precision, width):
     table = stored(TABLE[:, :width].T, precision)
     y = memory.place(np.full(4 * width, 7, np.float32))
     scale = {} if table.scale is None else {"scale": memory.place(table.scale.T)}
-    run_compiled(FORMS[form], f"gather_{precision}", x=memory.place(table.values.T), **scale, indices=memory.place(indices), y=y,
-                 count=4, width=width)
+    run_compiled(FORMS[form], f"gather_{precision}", x=memory.place(table.values.T), **scale, y=y, count=4, width=width,
+                 indices=memory.place(indices))
     assert memory.intact()
     np.testing.assert_allclose(y.reshape(4, width), table.widened(np.float64).T[indices], rtol=1e-6)

@@ -5,7 +5,7 @@ import pytest
 
 from edgelstm.kernels import get
 from edgelstm.kernels.formats import int8
-from edgelstm.kernels.panels import pack_gates
+from edgelstm.kernels.panels import pack_gates, pack_panels
 from edgelstm.kernels.panels_int8 import pack_int8
 from edgelstm.kernels.vectors import plain_vectors
 from edgelstm.kernels.vectors.plain_pointer import Pointer
@@ -187,3 +187,26 @@ def test_a_step_is_what_its_python_says(name, dot):
     np.testing.assert_array_equal(compiled["work"].view(np.uint8)[:n_in], plain["work"].view(np.uint8)[:n_in])
     for key in ("y", "h"):
         np.testing.assert_allclose(compiled[key], plain[key], rtol=1e-6, atol=1e-6)
+
+
+@everywhere
+@pytest.mark.parametrize("name", ["lstm_step", "lstm_step_int8"])
+@pytest.mark.parametrize("units", [1, 16, 50])
+def test_steps_go_there_and_back(target, name, units):
+    """The word after the rows turns with every step, and the numbers are the same either way."""
+    rng, lanes, n_in = np.random.default_rng(units), target.lanes, 3
+    scale = np.full(4 * units, 0.01, np.float32)
+    weights = [rng.integers(-127, 128, (n, 4 * units)).astype(np.int8) for n in (n_in, units)]
+    int8_weights = name.endswith("int8")
+    w, r = (pack_int8(q, scale, 4, lanes) if int8_weights else pack_panels(q * scale, 4, lanes) for q in weights)
+    after = row_words(n_in) + row_words(units) if int8_weights else 0
+    found, turns = [], []
+    for turn in (0, -1):
+        work = np.zeros(after + 1, np.float32)
+        work.view(np.int32)[after] = turn
+        x, h, c, y = (np.linspace(-1, 1, n).astype(np.float32) for n in (n_in, units, units, units))
+        call(name, target, x=x, w=w, bias=None, r=r, h=h, c=c, y=y, n_in=n_in, units=units, work=work, x_scale=0.0, h_scale=0.0)
+        found.append(np.concatenate([h, c, y]))
+        turns.append(int(work.view(np.int32)[after]))
+    np.testing.assert_array_equal(found[0], found[1])
+    assert turns == [-1, 0]

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from edgelstm import reference
+from edgelstm.drift import absolute_errors, default_limit, distance
 from edgelstm.errors import FormatError, ShapeError
 from edgelstm.graph import Graph
 from edgelstm.precision.alone import Layers as LayersAlone
-from edgelstm.precision.drift import absolute_errors, default_limit, distance
 from edgelstm.precision.measure import default_data, observe
 from edgelstm.precision.reduce import Request, reduce
 from edgelstm.precision.report import compare, draw

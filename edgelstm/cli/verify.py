@@ -96,7 +96,7 @@ def against(graph: "Graph", path: Path) -> "Report":
 
 def rows(report: "Report") -> str:
     """The report as a table."""
-    from edgelstm.precision.drift import STEPS
+    from edgelstm.drift import STEPS
 
     heads = ("probe", "output", "max error", "tolerance", "SNR dB", *(f"at t={t}" for t in STEPS), "")
     return table(heads, [

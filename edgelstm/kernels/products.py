@@ -57,7 +57,7 @@ def pair_of_parts(v: Any, vectors: int, more: Any) -> Any:
 
 
 def pair_of_rows(v: Any, vectors: int, one: Any) -> Any:
-    """The same from the product `one` of a row, in the order of a sequence's sums: where `one` is exact, steps and runs agree."""
+    """The same from the product `one` of a row, summed as in a sequence: if `one` is exact, steps and runs agree."""
     fold_block, zero_block = v.fold_block, v.zero_block
 
     @v.inline

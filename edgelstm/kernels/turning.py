@@ -12,6 +12,6 @@ _WORDS = 2**19  # 2 MiB; of much more the little that is left does not pay
 
 @functools.cache
 def back(v: Any, form: Any, gates: int) -> Any:
-    """`back(odd, n_in, units)`: whether a step goes back; `odd` tells it from the last one, n_in counts all inputs of its panels."""
+    """`back(odd, n_in, units)`: whether a step goes back; `odd` tells it from the last one, n_in counts all its inputs."""
     panel = form.panel(v, gates)
     return v.inline(lambda odd, n_in, units: (odd & 1) == 1 and panel(units, n_in) <= _WORDS)

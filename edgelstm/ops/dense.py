@@ -77,8 +77,9 @@ class Dense(Op):
         bias = None if b is None else low.panels("b", b.value[None], 1, vectors)
         rows = int(np.prod(x.shape[:-1], dtype=np.int64))
         ready, stride = prepared(low, attrs, dense_rows(x, rows, n_in))
-        low.call(low.kernel(f"gemm{vectors}", attrs["precision"]), x=ready, w=low.panels("W", self.matrix(attrs, ins), 1, vectors),
-                 bias=bias, y=outs[0], rows=rows, n_in=n_in, n_out=n_out, x_stride=stride, y_stride=n_out)
+        panels = low.panels("W", self.matrix(attrs, ins), 1, vectors)
+        low.call(low.kernel(f"gemm{vectors}", attrs["precision"]), x=ready, w=panels, bias=bias, y=outs[0], rows=rows,
+                 n_in=n_in, n_out=n_out, x_stride=stride, y_stride=n_out)
 
     def cases(self) -> Iterable[Case]:
         rng = np.random.default_rng(7)

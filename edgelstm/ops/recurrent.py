@@ -181,8 +181,9 @@ class Recurrent(Op):
                  w=low.panels("W", W, self.gates), bias=bias, y=p, rows=steps * batch, n_in=W.shape[0], n_out=width,
                  x_stride=stride, y_stride=width)
         rows = (1, steps) if attrs["layout"] == "btf" else (batch, 1)
-        return {"p": p, "batch": batch, "steps": steps, "units": units, "reverse": int(attrs["reverse"]), "h_scale": attrs["h_scale"],
-                "p_t": rows[0] * width, "p_b": rows[1] * width, "y_t": rows[0] * units, "y_b": rows[1] * units}
+        return {"p": p, "batch": batch, "steps": steps, "units": units, "reverse": int(attrs["reverse"]),
+                "p_t": rows[0] * width, "p_b": rows[1] * width, "y_t": rows[0] * units, "y_b": rows[1] * units,
+                "h_scale": attrs["h_scale"]}
 
     def step_params(self, low: Any, attrs: Mapping[str, Any], named: dict[str, Any], outs: Sequence[Any]) -> dict[str, Any] | None:
         """The parameters of the kernel for one step of one row of a stream; None where the program is something else."""

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from edgelstm.drift import absolute_errors, default_limit
 from edgelstm.errors import PrecisionError
 from edgelstm.graph import Graph, Node
 from edgelstm.precision.alone import SEQUENCE_STEPS, Layers, Timing
 from edgelstm.precision.apply import apply
 from edgelstm.precision.calibrate import Calibration
 from edgelstm.precision.choose import layers, weights_of
-from edgelstm.precision.drift import absolute_errors, default_limit
 from edgelstm.precision.measure import default_data, observe
 
 EXACT = "float32"

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from edgelstm.drift import absolute_errors
 from edgelstm.errors import PrecisionError, ShapeError
 from edgelstm.graph import Graph
 from edgelstm.ops.stored import PRECISIONS
@@ -14,7 +15,6 @@ from edgelstm.precision.apply import apply
 from edgelstm.precision.auto import Choice, choose
 from edgelstm.precision.calibrate import DEFAULT_RANGE, RANGES, calibrate, read_data
 from edgelstm.precision.choose import resolve
-from edgelstm.precision.drift import absolute_errors
 from edgelstm.precision.integer import integer
 from edgelstm.precision.measure import default_data, observe
 

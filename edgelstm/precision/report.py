@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from edgelstm.drift import STEPS, Distance, default_limit, distance
 from edgelstm.errors import DependencyError, FormatError
 from edgelstm.graph import Graph, Node
 from edgelstm.precision import alone
 from edgelstm.precision.choose import layers
-from edgelstm.precision.drift import STEPS, Distance, default_limit, distance
 from edgelstm.precision.measure import Arrays, Seen, Signal, is_stepped, observe, shown_value, with_sequences
 
 INTEGER = "_integer"  # behind the name of an op: the same layer in integers alone

@@ -10,6 +10,9 @@ const ARRAYS = {
   float32: Float32Array, int8: Int8Array, int16: Int16Array, int32: Int32Array, int64: BigInt64Array,
   uint8: Uint8Array, bool: Uint8Array,
 };
+const ALONE = MODEL.inputs.length === 1 && MODEL.outputs.length === 1 && MODEL.inputs[0].dtype !== "bool";
+const GIVEN = ARRAYS[MODEL.inputs[0]?.dtype];
+const RESULT = ARRAYS[MODEL.outputs[0]?.dtype];
 const ALIGNMENT = 64;
 const PAGE = 65536; // bytes by which memory grows
 const STAGED = 65536; // bytes of frames that one native call of `run` takes and gives
@@ -67,6 +70,7 @@ export class Stream {
   /** One time step: a frame in, a frame out, in `out` where it is given. Several inputs or outputs are objects by name. */
   step(frames, out) {
     const machine = this.#opened();
+    if (ALONE && frames instanceof GIVEN && frames.length === MODEL.inputs[0].size) return this.#stepAlone(machine, frames, out);
     const given = named(frames);
     const arrays = MODEL.inputs.map((port) => checked(port, given[port.name], port.size, "a frame"));
     const targets = out === undefined ? machine.results(1) : resultsIn(out);
@@ -113,6 +117,17 @@ export class Stream {
   close() {
     this.#machine?.closed.push(this.#at);
     this.#machine = null;
+  }
+
+  /** The short way of a step: one input, of the right type and length, and one output. */
+  #stepAlone(machine, frame, out) {
+    const target = out === undefined ? undefined : resultsIn(out)[0];
+    const [given, result] = machine.staged();
+    given.set(frame);
+    this.#step();
+    if (target === undefined) return result.slice(0, MODEL.outputs[0].size);
+    for (let i = 0; i < target.length; i++) target[i] = result[i];
+    return target;
   }
 
   #opened() {
@@ -264,6 +279,7 @@ function shown(arrays) {
 }
 
 function resultsIn(out) {
+  if (ALONE && out instanceof RESULT && out.length === MODEL.outputs[0].size) return [out];
   const byName = ArrayBuffer.isView(out) && MODEL.outputs.length === 1 ? { [MODEL.outputs[0].name]: out } : out;
   checkNames(byName, MODEL.outputs, "the model gives");
   return MODEL.outputs.map((port) => {

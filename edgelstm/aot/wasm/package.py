@@ -9,6 +9,7 @@ import numpy as np
 
 from edgelstm.aot.artefacts import Artefacts
 from edgelstm.aot.plan import Frame, State, StepProgram
+from edgelstm.aot.wasm.link import STACK
 from edgelstm.errors import BuildError
 from edgelstm.version import __version__
 
@@ -81,31 +82,43 @@ _USAGE = """
 ```js
 import {{ load }} from "./{name}.js";
 
-const model = await load();             // {name}.wasm beside it, or load(url | bytes | response | compiled module)
-const stream = model.stream();          // one sequence; several live side by side
-let y = stream.step({step});            // one time step, the state is carried to the next
-y = stream.run({run});                  // many, their frames one after the other
-const kept = stream.state;              // copies by name; stream.restore(kept) goes back to them
+const model = await load();        // {name}.wasm beside it, or load(url | bytes | response | compiled module)
+const stream = model.stream();     // one sequence; several live side by side
+
+// One time step; the state is carried to the next.
+let y = stream.step({step});
+
+// Many time steps, their frames one after the other.
+y = stream.run({run});
+
+const kept = stream.state;         // copies by name; stream.restore(kept) goes back to them
 stream.reset();
-stream.close();                         // gives its memory back to the model
+stream.close();                    // gives its memory back to the model
 ```
 
 {ports}
 
 The module is {size:,} bytes, imports nothing and needs a runtime with 128-bit SIMD (Chrome 91, Firefox 89, Safari 16.4, Node 16.4).
 Frames are typed arrays or arrays of numbers; wrong lengths and values throw a RangeError or TypeError and leave the state as it was.
-An instance holds {stack:,} bytes of stack; its memory grows by {state:,} bytes a stream. Copy all files together: `{name}.js` refuses
-a module of another build. Serve `.wasm` files as `application/wasm` if you compile while downloading (`WebAssembly.compileStreaming`).
+An instance has {stack:,} bytes of stack, arena, staged frames, and {state:,} bytes for each stream. Keep the files together: `{name}.js`
+refuses a module of another build. A path or a `file:` URL works in Node, anything that `fetch` takes everywhere.
 """
 
 
 def module(made: Artefacts, build: str) -> str:
     """The ES module's text; `build` is the mark of the WebAssembly module it belongs to."""
     text = resources.files("edgelstm.aot.wasm").joinpath("module.js").read_text(encoding="utf-8")
-    known = json.dumps(description(made, build), indent=2)
+    known = "{\n" + "".join(f"  {key}: {_value(value)},\n" for key, value in description(made, build).items()) + "}"
     for place, found in (("{/* @MODEL@ */}", known), ("@NAME@", made.program.prefix), ("@VERSION@", __version__)):
         text = text.replace(place, found)
     return text
+
+
+def _value(value: Any) -> str:
+    """JSON with a line for every port."""
+    if not isinstance(value, list) or not value:
+        return json.dumps(value)
+    return "[\n" + "".join(f"    {json.dumps(port)},\n" for port in value) + "  ]"
 
 
 def description(made: Artefacts, build: str) -> dict[str, Any]:
@@ -160,8 +173,6 @@ def package_json(name: str) -> str:
 
 def usage(made: Artefacts, nbytes: int) -> str:
     """How the module of so many bytes is used from JavaScript, for README.md."""
-    from edgelstm.aot.wasm.link import STACK
-
     program = made.program
     single = len(program.inputs) == 1
     names = ", ".join(json.dumps(frame.name) + ": " + frame.identifier for frame in program.inputs)

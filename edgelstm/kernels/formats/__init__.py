@@ -37,8 +37,8 @@ class Format:
     the rows with the panel at w[j]. Row m begins at x[i + m * stride]: n_in floats, or a prepared row.
     `pair(v, vectors)(block, x, i, w, j, n_in, h, k, r, l, units)`: one row each: the block plus the row at x[i] times the panel
     at w[j], plus the one at h[k] times the panel at r[l].
-    `prepare(v)(to, at, x, i, n, scale)`: the prepared row of x[i : i + n] into to[at:], both f32*; `scale` is the fixed scale of
-    the activations, or 0 where the row has its own.
+    `prepare(v)(to, at, x, i, n, scale)`: the prepared row of x[i : i + n] into to[at:], both f32*; `scale` is the fixed scale
+    of the activations, or 0 where the row has its own.
     `row_words(v)(n)`: the words of a prepared row of n numbers, whole cache lines.
     """
 

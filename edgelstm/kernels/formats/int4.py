@@ -1,8 +1,8 @@
 """int4 weights in groups of 32 inputs times int8 rows: exact sums of 32 bits for each group, scaled by group and column.
 
-Panels: [block][group] of [4][vectors * lanes] words and [vectors / 2][lanes] words of bfloat16 scales, those of two vectors in
-each, the first in the low half. Byte b of word row r holds input 4 r + b of the group in its low half, and the input 16 after it
-in its high half, 8 too high both.
+Panels: [block][group] of [4][vectors * lanes] words and [vectors / 2][lanes] words of bfloat16 scales, those of two vectors
+in each, the first in the low half. Byte b of word row r holds input 4 r + b of the group in its low half, and the input 16
+after it in its high half, 8 too high both.
 A prepared row: 32 bytes for each group, zeros up to its end; a word for each group, -8 times the sum of its bytes, which
 corrects the products; in the last word the scale of the row, float32.
 """

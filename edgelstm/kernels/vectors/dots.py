@@ -60,7 +60,8 @@ class Vnni(Plain):
             sums = self._dot(builder, sums, w, q[0])
         return sums
 
-    def _raised(self, builder: ir.IRBuilder, sums: ir.Value, prepared: Sequence[Prepared], words: Sequence[ir.Value]) -> ir.Value:
+    def _raised(self, builder: ir.IRBuilder, sums: ir.Value, prepared: Sequence[Prepared],
+                words: Sequence[ir.Value]) -> ir.Value:
         raised = constant(sums.type, 0)
         for (low,), (high,), word in zip(prepared[:4], prepared[4:], words, strict=True):
             sums = self._dot(builder, sums, builder.and_(word, constant(word.type, 0x0F0F0F0F)), low)

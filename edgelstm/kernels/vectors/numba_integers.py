@@ -100,7 +100,8 @@ def _dot_block(lanes: int, way: Plain) -> Any:
 def _nibble_block(lanes: int, way: Plain) -> Any:
     @intrinsic
     def nibble_block(
-        sums: types.UniTuple, x: Any, i: Any, di: Any, w: Any, j: Any, vectors: types.IntegerLiteral, halves: types.IntegerLiteral
+        sums: types.UniTuple, x: Any, i: Any, di: Any, w: Any, j: Any, vectors: types.IntegerLiteral,
+        halves: types.IntegerLiteral,
     ) -> Any:
         count, octets = vectors.literal_value, 4 * halves.literal_value
         rows = sums.count // count

@@ -1,0 +1,103 @@
+"""The vector set of the kernels for threads: a vector is the number of one lane, and the thread is that lane.
+
+With lanes = 1 a thread works alone, and every kernel's code runs as it is. With more, `lanes` neighbouring threads share a vector,
+which is enough for code that never looks across lanes. What each member means is said in kernels/vectors.
+"""
+
+import functools
+from collections.abc import Callable
+from types import CellType, FunctionType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from edgelstm.cuda.driver import SIMULATED, cuda, machine
+
+
+def narrowed(function: FunctionType) -> FunctionType:
+    """The function with its float constants as float32: what a vector does by itself with numbers that it meets."""
+    code = function.__code__
+    code = code.replace(co_consts=tuple(_narrow(value) for value in code.co_consts))
+    cells = function.__closure__ and tuple(CellType(_narrow(cell.cell_contents)) for cell in function.__closure__)
+    return FunctionType(code, function.__globals__, function.__name__, function.__defaults__, cells)
+
+
+def _narrow(value: Any) -> Any:
+    return np.float32(value) if type(value) is float else value
+
+
+def device(function: Any) -> Any:
+    """A function that kernels call."""
+    if not isinstance(function, FunctionType):
+        return function
+    plain = SIMULATED and "cuda" not in function.__code__.co_names
+    return function if plain else cuda.jit(function, device=True)
+
+
+class Vectors(SimpleNamespace):
+    """One set. `wide` leaves float constants float64, for kernels that compute with numbers and not with vectors."""
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+@functools.cache
+def make(lanes: int = 1, wide: bool = False) -> Vectors:
+    """The set for threads that work alone, or for `lanes` of them with a number each."""
+    inline: Callable[..., Any] = device if wide else lambda f: device(narrowed(f) if isinstance(f, FunctionType) else f)
+    found = {**machine(), **_plain(), **_bitwise(), **_memory(lanes)}
+    return Vectors(lanes=lanes, registers=16, dot="plain", offset=0, inline=inline, outline=inline,
+                   **{name: device(member) for name, member in found.items()})
+
+
+def _plain() -> dict[str, Any]:
+    return {
+        "min": lambda a, b: a if a < b else b, "max": lambda a, b: a if a > b else b,
+        "less": lambda a, b: a < b, "less_equal": lambda a, b: a <= b, "equal": lambda a, b: a == b,
+        "both": lambda m, n: m and n, "either": lambda m, n: m or n, "invert": lambda m: not m,
+        "any_set": lambda m: m, "all_set": lambda m: m, "select": lambda m, a, b: a if m else b,
+        "sum": lambda x: x, "least": lambda x: x, "greatest": lambda x: x,
+        "splat": lambda s: np.float32(s), "f32": lambda s: np.float32(s), "zero": lambda: np.float32(0.0),
+    }  # fmt: skip
+
+
+def _bitwise() -> dict[str, Any]:
+    m = machine()
+    bits, number, nearest = device(m["bits"]), device(m["number"]), device(m["nearest"])
+
+    def pow2(n):
+        return number(np.int32(np.int32(n if n == n else np.float32(0.0)) + np.int32(127) << np.int32(23)))
+
+    def exponent(x):
+        return np.float32((bits(x) >> 23 & 511) - 127)
+
+    def mantissa(x):
+        return number(np.int32(bits(x) & 0x7FFFFF | 0x3F800000))
+
+    return {"pow2": pow2, "exponent": exponent, "mantissa": mantissa, "round_small": lambda x: nearest(x)}
+
+
+def _memory(lanes: int) -> dict[str, Any]:
+    lane = _lane(lanes)
+
+    def load_part(p, i, n):
+        return p[i + lane()] if lane() < n else np.float32(0.0)
+
+    def store_part(p, i, n, x):
+        if lane() < n:
+            p[i + lane()] = x
+
+    def store(p, i, x):
+        p[i + lane()] = x
+
+    return {"load": lambda p, i: p[i + lane()], "store": store, "load_part": load_part, "store_part": store_part,
+            "index": lambda: np.float32(lane()), "is_null": lambda p: p.shape[0] == 0, "prefetch": lambda p, i: None}
+
+
+def _lane(lanes: int) -> Any:
+    if lanes == 1:
+        return device(lambda: 0)
+    return cuda.jit(lambda: cuda.threadIdx.x % lanes, device=True)
