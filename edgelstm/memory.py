@@ -28,6 +28,6 @@ def address(array: np.ndarray) -> int:
     return array.__array_interface__["data"][0]
 
 
-def round_up(nbytes: int) -> int:
+def round_up(nbytes: int, alignment: int = ALIGNMENT) -> int:
     """The next multiple of the alignment."""
-    return -(-nbytes // ALIGNMENT) * ALIGNMENT
+    return -(-nbytes // alignment) * alignment

@@ -1,21 +1,20 @@
 """What a build is about to write. Nothing lies in the folder before everything is made and within its limits."""
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edgelstm.aot.folder import SUMS, write_folder
 from edgelstm.aot.module import Wishes
 from edgelstm.aot.plan import StepProgram
 from edgelstm.aot.targets import BuildTarget
-from edgelstm.errors import BuildError
 
 
 @dataclass
 class Artefacts:
     """A model compiled to the object `content`, and the files for the folder: contents and what each of them is, by name.
 
-    `self_test` asks for a program that runs the probe; `usage` is what README.md says beside C; `replaces` are patterns of files
-    of earlier builds that are deleted.
+    `self_test` asks for a program that runs the probe; `usage` is what README.md says beside C; `replaces` are patterns of
+    files of earlier builds that are deleted.
     """
 
     program: StepProgram
@@ -34,20 +33,11 @@ class Artefacts:
         if about:
             self.about[name] = about
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What will lie in the folder."""
+        return tuple(sorted([*self.files, SUMS]))
+
     def write(self, folder: Path) -> None:
-        """Write all files, each in one step. Raises BuildError where that is not possible."""
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for name, content in self.files.items():
-                path = folder / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                beside = path.with_name(f".{path.name}.{os.urandom(6).hex()}.part")
-                try:
-                    beside.write_bytes(content)
-                    os.replace(beside, path)
-                finally:
-                    beside.unlink(missing_ok=True)
-            for path in (path for pattern in self.replaces for path in folder.glob(pattern) if path.name not in self.files):
-                path.unlink()
-        except OSError as error:
-            raise BuildError(f"{error.filename or folder}: cannot write: {error.strerror}") from None
+        """Write all files, or none. Raises BuildError where that is not possible."""
+        write_folder(folder, self.files, self.replaces)

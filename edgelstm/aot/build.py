@@ -61,7 +61,8 @@ def build(source: Any, outdir: PathLike, target: str = "native", *, cpu: str | N
     if folder.exists() and not folder.is_dir():
         raise BuildError(f"{folder}: is a file; give the name of a folder to build into", exit_code=2)
     graph, name = _open(source, folder)
-    program = step_program(graph, name, machine.machine.lanes, whole_number("the batch of a build", batch))
+    rows = whole_number("the batch of a build", batch)
+    program = step_program(graph, name, machine.machine.lanes, rows, machine.machine.alignment)
     made, report = _compile(program, machine, wishes, str(folder))
     report = dataclasses.replace(report, notes=_check_floats(made, report.undefined, soft_float))
     _check_limits(report, max_ram, max_flash)
@@ -161,4 +162,4 @@ def _add_files(made: Artefacts, folder: Path, self_test: bool) -> None:
 
 
 def _listing(report: BuildReport, made: Artefacts) -> BuildReport:
-    return dataclasses.replace(report, files=tuple(sorted([*made.files, "README.md"])))
+    return dataclasses.replace(report, files=tuple(sorted([*made.names, "README.md"])))

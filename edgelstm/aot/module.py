@@ -21,9 +21,7 @@ from edgelstm.native.executor import flushing
 from edgelstm.native.optimise import bind, optimise, target_machine
 from edgelstm.native.target import Target
 
-ALIGNMENT = 64
 _PRIVATE = (WEIGHTS, STATE, ARENA)
-
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ def entries(program: StepProgram) -> tuple[str, ...]:
 
 def link_weights(module: llvm.ModuleRef, program: StepProgram) -> None:
     """Put the weights into an optimised module."""
-    module.link_in(llvm.parse_assembly(f"@{WEIGHTS} = hidden constant {_octets(program.weights)}, align {ALIGNMENT}"))
+    module.link_in(llvm.parse_assembly(f"@{WEIGHTS} = hidden constant {_octets(program.weights)}, align {program.alignment}"))
     module.get_global_variable(WEIGHTS).linkage = llvm.Linkage.internal
 
 
@@ -95,7 +93,7 @@ def _text(program: StepProgram, target: Target, wishes: Wishes, signatures: Mapp
     enter, leave, declarations = flushing(target)
     yield declarations
     if program.weights and not wishes.weights_apart:
-        yield f"@{WEIGHTS} = external hidden constant [{len(program.weights)} x i8], align {ALIGNMENT}"
+        yield f"@{WEIGHTS} = external hidden constant [{len(program.weights)} x i8], align {program.alignment}"
     for name, types in signatures.items():
         yield f"declare i32 @kernel_{name}({', '.join(('ptr', 'ptr', *types))})"
     yield from _step(program, wishes, signatures)
@@ -154,7 +152,7 @@ def _reset(program: StepProgram) -> Iterator[str]:
     image, name = program.initial_state, program.prefix
     value, count = "store i32 0, ptr %to", len(image) // 4
     if any(image):
-        yield f"@initial = internal constant {_octets(image)}, align {ALIGNMENT}"
+        yield f"@initial = internal constant {_octets(image)}, align {program.alignment}"
         value = "%from = getelementptr i32, ptr @initial, i32 %i\n  %word = load i32, ptr %from\n  store i32 %word, ptr %to"
     body = f"""entry:
   br label %head

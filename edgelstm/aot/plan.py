@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgelstm import kernels
+from edgelstm.aot.probes import with_fitting_probes
 from edgelstm.errors import BuildError, ShapeError, UnsupportedError
 from edgelstm.expand import expand
 from edgelstm.facts import infer
 from edgelstm.graph import Graph, Port
-from edgelstm.memory import address, round_up
+from edgelstm.memory import ALIGNMENT, address, round_up
 from edgelstm.program.lowering import PackedWeights
 from edgelstm.program.operands import Space
 from edgelstm.program.plan import Program, StateLayout, plan, state_layout
@@ -22,10 +23,14 @@ from edgelstm.streaming import analyse, step_shapes
 WEIGHTS, STATE, ARENA = "weights", "state", "arena"
 
 _KEYWORDS = frozenset(
-    "alignas alignof and asm auto bool break case catch char class const continue default delete do double else enum "
-    "explicit extern false float for friend goto if inline int long namespace new not nullptr operator or private "
-    "protected public register restrict return short signed sizeof static struct switch template this throw true try "
-    "typedef typename union unsigned using virtual void volatile while xor state arena steps weights".split())
+    "alignas alignof and and_eq asm auto bitand bitor bool break case catch char char8_t char16_t char32_t class co_await co_return "
+    "co_yield compl concept const const_cast consteval constexpr constinit continue decltype default delete do double "
+    "dynamic_cast else enum explicit export extern false float for friend goto if inline int long mutable namespace new "
+    "noexcept not not_eq nullptr operator or or_eq private protected public register reinterpret_cast requires restrict return "
+    "short signed sizeof static static_assert static_cast struct switch template this thread_local throw true try typedef "
+    "typeid typename typeof typeof_unqual union unsigned using virtual void volatile wchar_t while xor xor_eq "
+    "int8_t int16_t int32_t int64_t uint8_t NULL EOF linux unix i386 errno stdin stdout stderr main "
+    "state arena steps weights".split())
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,7 @@ class StepProgram:
     """Everything that the machine code of a model needs to know; `prefix` begins every C name.
 
     `input_shapes` and `output_shapes` are those of all ports of the model in one step, with explicit states and the time axis.
+    Blocks and everything in them begin at multiples of `alignment` bytes; state and arena are never empty.
     """
 
     prefix: str
@@ -104,6 +110,7 @@ class StepProgram:
     outputs: tuple[Frame, ...]
     input_shapes: tuple[tuple[int, ...], ...]
     output_shapes: tuple[tuple[int, ...], ...]
+    alignment: int = ALIGNMENT
 
     @functools.cached_property
     def independent_rows(self) -> bool:
@@ -121,7 +128,7 @@ class StepProgram:
         return bytes(block)
 
 
-def step_program(graph: Graph, name: str, lanes: int, batch: int = 1) -> StepProgram:
+def step_program(graph: Graph, name: str, lanes: int, batch: int = 1, alignment: int = ALIGNMENT) -> StepProgram:
     """The program of one time step of `batch` rows. Raises UnsupportedError for a model that cannot stream, naming the node."""
     streaming = analyse(graph)
     if not streaming.ok:
@@ -130,25 +137,26 @@ def step_program(graph: Graph, name: str, lanes: int, batch: int = 1) -> StepPro
     shapes = step_shapes(graph, batch, 1)
     _check_batch(graph, shapes, batch)
     _check_frames(graph, batch)
-    layout = state_layout(graph, shapes, streaming.carriers)
-    program = plan(graph, shapes, lanes, PackedWeights(), layout)
+    graph = with_fitting_probes(graph, shapes)
+    layout = state_layout(graph, shapes, streaming.carriers, alignment)
+    program = plan(graph, shapes, lanes, PackedWeights(), layout, alignment=alignment)
     inputs, outputs = _frames(graph, shapes, program)
-    states, state_nbytes = _states(graph, layout, shapes, _row_axes(graph, layout, streaming.carriers, batch))
-    hidden, arena_nbytes = _hidden_outputs(graph, program)
+    states, state_nbytes = _states(graph, layout, shapes, _row_axes(graph, layout, streaming.carriers, batch), alignment)
+    hidden, arena_nbytes = _hidden_outputs(graph, program, alignment)
     blocks = _port_blocks(graph, [*inputs, *outputs], states, hidden)
-    weights, places = _weights(program.constants)
+    weights, places = _weights(program.constants, alignment)
     calls = tuple(_calls(program, blocks, places))
     return StepProgram(
-        identifier(name, "model"), graph, batch, calls, weights, states, state_nbytes, arena_nbytes, inputs, outputs,
-        tuple(tuple(shapes[port.name]) for port in graph.inputs), tuple(program.outputs))
+        identifier(name, "model"), graph, batch, calls, weights, states, state_nbytes or alignment, arena_nbytes or alignment,
+        inputs, outputs, tuple(tuple(shapes[port.name]) for port in graph.inputs), tuple(program.outputs), alignment)
 
 
 def identifier(name: str, fallback: str, taken: Iterable[str] = ()) -> str:
-    """A C identifier made from a name, different from the ones that are taken."""
+    """A C identifier made from a name, different from the ones that are taken also where all are in capitals, as in macros."""
     word = re.sub(r"[^0-9A-Za-z_]+", "_", name).strip("_") or fallback
     word = f"{fallback}_{word}" if word[0].isdigit() else word
-    found, number = word, 1
-    while found in _KEYWORDS or found in taken:
+    found, number, known = word, 1, {name.upper() for name in taken}
+    while found in _KEYWORDS or found.upper() in known:
         number += 1
         found = f"{word}_{number}"
     return found
@@ -202,14 +210,14 @@ def _row_axes(graph: Graph, layout: StateLayout, carriers: Collection[str], batc
 
 
 def _states(graph: Graph, layout: StateLayout, shapes: dict[str, tuple[int, ...]],
-            row_axes: Mapping[tuple[str, str], int]) -> tuple[tuple[State, ...], int]:
+            row_axes: Mapping[tuple[str, str], int], alignment: int) -> tuple[tuple[State, ...], int]:
     """The nodes' own states, then the explicit ones, and the bytes of them all. Names as a stream shows them."""
     found, end = {}, layout.nbytes
     explicit = {}
     for source, result in graph.states:
         port = graph.input(source)
         state = State(source, port.dtype, tuple(shapes[source]), end, port.batch, None, source, result)
-        explicit[source], end = state, end + round_up(state.nbytes)
+        explicit[source], end = state, end + round_up(state.nbytes, alignment)
     found.update(explicit)
     for (node, slot), declared in layout.slots.items():
         name = f"{node}.{slot}"
@@ -219,13 +227,14 @@ def _states(graph: Graph, layout: StateLayout, shapes: dict[str, tuple[int, ...]
     return tuple(found.values()), end
 
 
-def _hidden_outputs(graph: Graph, program: Program) -> tuple[dict[str, int], int]:
+def _hidden_outputs(graph: Graph, program: Program, alignment: int) -> tuple[dict[str, int], int]:
     """Where the explicit state outputs lie in the arena before they are copied into the state, and the bytes of the arena."""
     places, end = {}, program.arena_nbytes
     shapes = {port.name: shape for port, shape in zip(graph.outputs, program.outputs, strict=True)}
     for _, result in graph.states:
         places[result] = end
-        end += round_up(int(np.prod(shapes[result], dtype=np.int64)) * np.dtype(graph.output(result).dtype).itemsize)
+        nbytes = int(np.prod(shapes[result], dtype=np.int64)) * np.dtype(graph.output(result).dtype).itemsize
+        end += round_up(nbytes, alignment)
     return places, end
 
 
@@ -239,14 +248,14 @@ def _port_blocks(graph: Graph, frames: Sequence[Frame], states: Sequence[State],
     return [*(inputs[port.name] for port in graph.inputs), *(outputs[port.name] for port in graph.outputs)]
 
 
-def _weights(constants: Sequence[np.ndarray]) -> tuple[bytes, dict[int, int]]:
+def _weights(constants: Sequence[np.ndarray], alignment: int) -> tuple[bytes, dict[int, int]]:
     """All constants in one aligned block, equal ones once, and the offset in it of every constant's address."""
     block, offsets, known = bytearray(), {}, {}
     for array in sorted(constants, key=lambda array: array.nbytes):
         content = array.tobytes()
         if content not in known:
             known[content] = len(block)
-            block += content.ljust(round_up(len(content)), b"\0")
+            block += content.ljust(round_up(len(content), alignment), b"\0")
         offsets[address(array)] = known[content]
     return bytes(block), offsets
 

@@ -33,7 +33,7 @@ arena as long as one thread runs them. {undefined}
 ```c
 #include "{name}.h"
 
-static _Alignas({macro}_ALIGNMENT) unsigned char state[{macro}_STATE_BYTES + 1], arena[{macro}_ARENA_BYTES + 1];
+static {macro}_ALIGNED unsigned char state[{macro}_STATE_BYTES], arena[{macro}_ARENA_BYTES];
 {buffers}
 
 {name}_init(state);

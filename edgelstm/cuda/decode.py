@@ -67,3 +67,8 @@ def _argument(program: Program, constants: _Constants, at: int, kind: str) -> An
         return None
     constant, offset = constants.find(word)
     return Pointer(space, offset, DTYPES[kind], constant)
+
+
+def null_dtypes(call: Call) -> dict[str, str]:
+    """The dtypes of the null pointers of a call."""
+    return {name: DTYPES[kind] for name, kind in kernels.get(call.kernel).params if kind in DTYPES and call.args[name] is None}

@@ -107,7 +107,7 @@ def machine() -> dict[str, Callable[..., Any]]:
             "fma": lambda a, b, c: np.float32(np.float64(a) * b + c), "absolute": lambda x: np.float32(abs(x)),
             "sqrt": np.sqrt, "copysign": np.copysign, "nearest": np.rint, "floor": np.floor, "ceil": np.ceil,
             "truncate": np.trunc, "bits": lambda x: int(np.float32(x).view(np.int32)),
-            "number": lambda n: np.uint32(n & 0xFFFFFFFF).view(np.float32),
+            "number": lambda n: np.uint32(int(n) & 0xFFFFFFFF).view(np.float32),
         }  # fmt: skip
     from numba.cuda import libdevice as lib
 

@@ -40,7 +40,8 @@ def launch(kernel: Any, blocks: Any, threads: int, *args: Any, shared: int = 0) 
 
 def _argument(value: Any) -> Any:
     if isinstance(value, tuple):
-        return tuple(_argument(part) for part in value)
+        parts = [_argument(part) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
     if isinstance(value, bool | int):
         return np.int64(value)
     return np.float32(value) if isinstance(value, float) else value

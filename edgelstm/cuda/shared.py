@@ -136,8 +136,7 @@ def _size(lengths: tuple[int, ...]) -> int:
 
 @cache
 def _kernel(name: str, part: Callable[[Any], Part], lanes: int, wide: bool) -> Any:
-    run = part(device(_body(name, lanes, wide)))
-    run = device(run)
+    run = device(part(device(_body(name, lanes, wide))))
 
     def twin(pointers, steps, count, numbers):
         for i in range(cuda.grid(1) // lanes, count, cuda.gridsize(1) // lanes):
@@ -172,7 +171,7 @@ def over(name: str, part: Callable[[Any], Part], share: Callable[[Args], tuple[A
 
 
 def _rest(args: Args, *used: str) -> tuple[Any, ...]:
-    return tuple(value for key, value in args.items() if key not in used)
+    return tuple(value for key, value in args.items() if key not in (*used, "none"))
 
 
 def _flat(args: Args) -> tuple[Any, Any, int, Any]:

@@ -92,40 +92,41 @@ def in_parts(v: Any, vectors: int, parallel: int, zeros: Any) -> Any:
 def chained(v: Any, vectors: int, parallel: int, multiply: Any, inputs: int = 1) -> Any:
     """`more(parts, x, i, w, j, n)`: adds n factors of a row, from x[i] on, times rows of a panel to `parallel` parts.
 
-    `multiply` takes what fma_block takes; a factor is `inputs` elements of x. Where vectors are short the counting of the loop weighs
-    as much as what it does, so it does twice as much at once.
+    `multiply` takes what fma_block takes; a factor is `inputs` elements of x.
     """
-    width, twice = vectors * v.lanes, v.lanes <= 4 and v.registers >= 16
-    stride = 2 * parallel if twice else parallel
-    if parallel == 1:
-        return _unchained(v, vectors, multiply, inputs, twice)
+    width, times = vectors * v.lanes, _times(v, parallel)
+    stride, several = parallel * times, _repeated(v, vectors, parallel, multiply, inputs, times)
+
+    @v.inline
+    def one(parts, x, i, w, j):
+        return multiply(parts[:vectors], x, i, 0, w, j, 0, vectors) + parts[vectors:]
+
+    single = _repeated(v, vectors, 1, multiply, inputs, 1) if parallel == 1 else one
 
     @v.inline
     def more(parts, x, i, w, j, n):
         whole = n - n % stride
         for k in range(0, whole, stride):
-            parts = multiply(parts, x, i + inputs * k, inputs, w, j + k * width, width, vectors)
-            if twice:
-                parts = multiply(parts, x, i + inputs * (k + parallel), inputs, w, j + (k + parallel) * width, width, vectors)
+            parts = several(parts, x, i + inputs * k, w, j + k * width)
         for k in range(whole, n):
-            parts = multiply(parts[:vectors], x, i + inputs * k, 0, w, j + k * width, 0, vectors) + parts[vectors:]
+            parts = single(parts, x, i + inputs * k, w, j + k * width)
         return parts
 
     return more
 
 
-def _unchained(v: Any, vectors: int, multiply: Any, inputs: int, twice: bool) -> Any:
-    width, stride = vectors * v.lanes, 2 if twice else 1
+def _times(v: Any, parallel: int) -> int:
+    """How often the body of a loop is written out. Where vectors are short, counting weighs as much as what is counted."""
+    if v.lanes > 4 or v.registers < 16:
+        return 1
+    return 8 if v.lanes == 1 and parallel == 1 else 2
 
-    @v.inline
-    def more(parts, x, i, w, j, n):
-        whole = n - n % stride
-        for k in range(0, whole, stride):
-            parts = multiply(parts, x, i + inputs * k, 0, w, j + k * width, 0, vectors)
-            if twice:
-                parts = multiply(parts, x, i + inputs * (k + 1), 0, w, j + (k + 1) * width, 0, vectors)
-        for k in range(whole, n):
-            parts = multiply(parts, x, i + inputs * k, 0, w, j + k * width, 0, vectors)
-        return parts
 
-    return more
+def _repeated(v: Any, vectors: int, parallel: int, multiply: Any, inputs: int, times: int) -> Any:
+    """`add(parts, x, i, w, j)`: `times` times `parallel` factors."""
+    if times == 1:
+        row, panel = (inputs, vectors * v.lanes) if parallel > 1 else (0, 0)
+        return v.inline(lambda parts, x, i, w, j: multiply(parts, x, i, row, w, j, panel, vectors))
+    half, count = _repeated(v, vectors, parallel, multiply, inputs, times // 2), times // 2 * parallel
+    further, beyond = count * inputs, count * vectors * v.lanes
+    return v.inline(lambda parts, x, i, w, j: half(half(parts, x, i, w, j), x, i + further, w, j + beyond))

@@ -28,6 +28,11 @@ class Target:
         return 32 * self.lanes
 
     @property
+    def alignment(self) -> int:
+        """The bytes by which a build aligns buffers: those of a vector, or of an address where there are no vectors."""
+        return (self.vector_bits if self.lanes > 1 else self.address_bits) // 8
+
+    @property
     def address_bits(self) -> int:
         """The width of an address in bits."""
         return 32 if self.triple.startswith(("thumb", "armv7", "riscv32", "wasm32")) else 64

@@ -22,7 +22,8 @@ def apply(graph: Graph, chosen: Mapping[str, str], calibration: Calibration | No
     """The graph whose nodes have these precisions, {node name: precision}; all others stay as they are.
 
     `scales` (mse or max) says how the scales of weights are found, `activation_range` (max, percentile or mse) those of
-    int8-static, which needs `calibration`; int4 rounds better with it. Raises PrecisionError.
+    int8-static, which needs `calibration`. With it all matrices are rounded so that errors make up for each other on the data
+    (see compensate). Raises PrecisionError.
     """
     known = {node.name for node in layers(graph)}
     if activation_range not in RANGES:
@@ -51,6 +52,7 @@ class _Writer:
         self.constants = dict(graph.constants)
         self._taken = {name for node in graph.nodes for name in (*node.inputs, *node.outputs)} | set(graph.constants)
         self._calibration, self._scales, self._range = calibration, scales, activation_range
+        self._graph = graph
         self._written: dict[tuple[str, ...], tuple[str, str | None]] = {}
 
     def reduced(self, node: Node, precision: str) -> Node:
@@ -71,16 +73,21 @@ class _Writer:
 
     def _weights(self, node: Node, role: str, value: str, precision: str) -> tuple[str, str | None]:
         """The names of the values and scales of weights, which are made at the first call."""
-        seen = self._seen(node, role) if precision == "int4" else None
-        key = (value, precision.removesuffix("-static"), role, node.name if seen else "")
+        key = (value, precision.removesuffix("-static"), role)
         if key not in self._written:
-            found = _quantized(node, self.constants[value], precision, self._scales, seen)
+            found = _quantized(node, self.constants[value], precision, self._scales, self._covariance(role, value))
             names = [self._fresh(f"{value}/{key[1]}"), None if found.scale is None else self._fresh(f"{value}/{key[1]}/scale")]
             for name, array in zip(names, (found.values, found.scale), strict=True):
                 if name is not None:
                     self.constants[name] = np.ascontiguousarray(array)
             self._written[key] = (names[0], names[1])
         return self._written[key]
+
+    def _covariance(self, role: str, value: str) -> np.ndarray | None:
+        """The second moments of what weights are multiplied with, in the mean over the nodes that share them."""
+        sharing = [self._seen(node, role) for node in layers(self._graph) if weights_of(node).get(role) == value]
+        found = [seen.covariance for seen in sharing if seen is not None]
+        return np.mean(found, axis=0) if found else None
 
     def _fresh(self, name: str) -> str:
         unique, number = name, 0
@@ -91,18 +98,18 @@ class _Writer:
         return unique
 
 
-def _quantized(node: Node, weights: np.ndarray, precision: str, scales: str, seen: Observed | None) -> Stored:
+def _quantized(node: Node, weights: np.ndarray, precision: str, scales: str,
+               covariance: np.ndarray | None) -> Stored:
     """Weights as their node takes them: the table of an embedding with a row for each index, all others in their own shape."""
     matrix = weights.T if node.op == "embedding" else weights.reshape(-1, weights.shape[-1])
     grouped = node.op == "conv1d" and node.attrs["groups"] > 1
     try:
-        found = quantize(matrix, precision, scales=scales, covariance=seen.covariance if seen and not grouped else None)
+        found = quantize(matrix, precision, scales=scales, covariance=None if grouped else covariance)
     except PrecisionError as error:
         raise PrecisionError(f"node {node.name!r} ({node.op}): {error}") from None
     if node.op == "embedding":
         return Stored(precision, found.values.T, None if found.scale is None else found.scale.T, found.shape)
     return found if precision == "int4" else Stored(precision, found.values.reshape(weights.shape), found.scale, found.shape)
-
 
 
 def _grouped(node: Node, constants: Mapping[str, np.ndarray]) -> int:

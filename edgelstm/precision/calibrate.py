@@ -1,4 +1,4 @@
-"""What the activations of each layer are on data of the user: fixed scales for int8-static, covariances for int4.
+"""What the activations of each layer are on data of the user: fixed scales for int8-static, second moments for rounding.
 
 The range of a scale may be `max` (the largest value seen), `percentile` (99.99 % of the values lie inside) or `mse` (the least
 mean-square error of the rounded activations).
@@ -19,6 +19,7 @@ from edgelstm.expand import expand
 from edgelstm.facts import infer
 from edgelstm.graph import Graph, Node
 from edgelstm.ops.recurrent import Recurrent
+from edgelstm.ops.window import window_of
 from edgelstm.precision.choose import layers
 from edgelstm.precision.measure import frame_ports, is_stepped, observe, with_sequences
 
@@ -144,14 +145,16 @@ def _observed(node: Node, role: str, arrays: list[np.ndarray], graph: Graph) -> 
 
 
 def _rows(node: Node, array: np.ndarray, graph: Graph) -> np.ndarray:
-    """What the weights of a node are multiplied with, a row for each product; zero padding of convolutions is left out."""
+    """What the weights of a node are multiplied with, a row for each product; of convolutions whole windows with their padding."""
     if node.op != "conv1d":
         return array.reshape(-1, array.shape[-1])
     taps, per_group, _ = graph.constants[node.inputs[1]].shape
     array = array.reshape(-1, *array.shape[-2:])
-    reach = (taps - 1) * node.attrs["dilation"] + 1
-    array = np.pad(array, ((0, 0), (max(0, reach - array.shape[1]), 0), (0, 0)))
-    windows = np.lib.stride_tricks.sliding_window_view(array, reach, axis=1)[..., :: node.attrs["dilation"]]
+    stride, dilation = node.attrs["stride"], node.attrs["dilation"]
+    reach = (taps - 1) * dilation + 1
+    window = window_of(array.shape[1], reach, stride, node.attrs["padding"], node.attrs["pads"])
+    array = np.pad(array, ((0, 0), (window.left, window.right), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(array, reach, axis=1)[:, ::stride, :, ::dilation][:, :window.count]
     groups = array.shape[2] // per_group
     split = windows.reshape(*windows.shape[:2], groups, per_group, taps).transpose(0, 1, 2, 4, 3)
     return split.reshape(-1, taps * per_group)

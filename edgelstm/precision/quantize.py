@@ -1,4 +1,4 @@
-"""From a matrix of floats to stored weights: rounding, the choice of scales, and rounding that makes up for its own errors.
+"""From a matrix of floats to stored weights: rounding, and the choice of scales.
 
 Scales by `max` let the largest weight of a column be the largest number; those by `mse` leave the least mean-square error of
 those tried, `max` among them for int8. A scale of int4 may be negative, so that the weight of largest size can become -8.
@@ -10,12 +10,12 @@ import numpy as np
 
 from edgelstm.errors import PrecisionError
 from edgelstm.ops.stored import GROUP, Stored, bfloat16_widened, pack_nibbles
+from edgelstm.precision.compensate import Row, compensated
 
 Rounded = tuple[np.ndarray, np.ndarray]  # numbers and their scales
 
 SCALES = ("mse", "max")
 INT8_LIMITS, INT4_LIMITS = (-127, 127), (-8, 7)
-DAMPING = 0.01  # of the mean variance of the inputs, added to each
 
 _INT8_RANGES = np.linspace(0.7, 1.0, 13)  # of the largest weight, tried as ends of the range
 _INT4_RANGES = np.concatenate([np.linspace(0.6, 1.15, 12), -np.linspace(0.6, 1.15, 12)])
@@ -33,19 +33,41 @@ def bfloat16(array: np.ndarray) -> np.ndarray:
 def quantize(matrix: np.ndarray, precision: str, *, scales: str = "mse", covariance: np.ndarray | None = None) -> Stored:
     """A matrix (n_in, n_out) in a reduced precision.
 
-    `covariance` (n_in, n_in) of the inputs it is multiplied with lets int4 make up for each rounding error by the weights that
-    are rounded later. Raises PrecisionError for weights that are not finite; bfloat16 keeps those.
+    `covariance` (n_in, n_in), the second moments of the inputs it is multiplied with, lets rounding make up for its own errors;
+    see compensate. Raises PrecisionError for weights that are not finite; bfloat16 keeps those.
     """
     matrix = np.asarray(matrix, np.float32)
     if precision == "bfloat16":
-        return Stored(precision, bfloat16(matrix), None, matrix.shape)
+        return _as_bfloat16(matrix, covariance)
     if not np.all(np.isfinite(matrix)):
         raise PrecisionError(f"the weights hold NaN or infinity, which {precision} cannot; use float32 or bfloat16 there")
     if precision == "int4":
-        values, scale = _int4(matrix, scales) if covariance is None else _compensated(matrix, scales, covariance)
+        values, scale = _int4(matrix, scales)
+        if covariance is not None:
+            values = compensated(matrix, covariance, lambda i, row: _row(row, scale[i // GROUP], INT4_LIMITS))
         return Stored(precision, pack_nibbles(values), bfloat16(scale), matrix.shape)
     values, scale = _in_chunks(matrix, lambda part: _int8(part, scales))
+    if covariance is not None:
+        values = compensated(matrix, covariance, lambda _, row: _row(row, scale, INT8_LIMITS))
     return Stored(precision, values, scale, matrix.shape)
+
+
+def _as_bfloat16(matrix: np.ndarray, covariance: np.ndarray | None) -> Stored:
+    """Errors can be made up for only where all of them are finite."""
+    values = bfloat16(matrix)
+    if covariance is not None and np.all(np.isfinite(bfloat16_widened(values))):
+        values = compensated(matrix, covariance, _bfloat16_row)
+    return Stored("bfloat16", values, None, matrix.shape)
+
+
+def _bfloat16_row(_: int, row: np.ndarray) -> Row:
+    bits = bfloat16(row)
+    return bits, bfloat16_widened(bits)
+
+
+def _row(row: np.ndarray, scale: np.ndarray, limits: tuple[int, int]) -> Row:
+    numbers = _rounded(row, scale, limits)
+    return numbers, numbers * scale.astype(np.float64)
 
 
 def _int8(matrix: np.ndarray, scales: str) -> Rounded:
@@ -117,28 +139,3 @@ def _in_chunks(matrix: np.ndarray, work: Callable[[np.ndarray], Rounded]) -> Rou
     columns = max(1, _CHUNK // max(1, len(matrix)))
     found = [work(matrix[:, first:first + columns]) for first in range(0, max(1, matrix.shape[1]), columns)]
     return np.concatenate([values for values, _ in found], axis=1), np.concatenate([scale for _, scale in found])
-
-
-def _compensated(matrix: np.ndarray, scales: str, covariance: np.ndarray) -> Rounded:
-    """int4 numbers and scales, inputs rounded in turn: what one rounding adds to the output, the inputs that follow take away
-    as far as they are correlated with it (Frantar et al. 2022, GPTQ)."""
-    upper = _inverse_factor(covariance)
-    rest, values, scale = matrix.astype(np.float64), np.zeros(matrix.shape, np.int8), []
-    for first in range(0, len(matrix), GROUP):
-        group = slice(first, min(first + GROUP, len(matrix)))
-        scale.append(_in_chunks(rest[group].astype(np.float32), lambda part: _int4_group(part, scales))[1])
-        errors = np.zeros((group.stop - first, matrix.shape[1]))
-        for i in range(first, group.stop):
-            values[i] = _rounded(rest[i], scale[-1], INT4_LIMITS)
-            errors[i - first] = (rest[i] - values[i] * scale[-1].astype(np.float64)) / upper[i, i]
-            rest[i + 1:group.stop] -= np.outer(upper[i, i + 1:group.stop], errors[i - first])
-        rest[group.stop:] -= upper[group, group.stop:].T @ errors
-    return values, np.stack(scale) if scale else np.zeros((0, matrix.shape[1]), np.float32)
-
-
-def _inverse_factor(covariance: np.ndarray) -> np.ndarray:
-    """The upper triangular factor of the inverse of the damped covariance."""
-    damped = np.array(covariance, np.float64)
-    mean = float(np.mean(np.diag(damped))) if len(damped) else 0.0
-    damped[np.diag_indices_from(damped)] += DAMPING * mean if mean > 0 else 1.0
-    return np.linalg.cholesky(np.linalg.inv(damped)).T

@@ -4,18 +4,18 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from edgelstm.memory import round_up
+from edgelstm.memory import ALIGNMENT, round_up
 from edgelstm.program.operands import Buffer, Space
 
 
-def place(buffers: Iterable[Buffer]) -> int:
-    """Give every unplaced buffer an offset in the arena; gives the arena's size in bytes.
+def place(buffers: Iterable[Buffer], alignment: int = ALIGNMENT) -> int:
+    """Give every unplaced buffer an offset in the arena, a multiple of `alignment`; gives the arena's size in bytes.
 
     The largest go first, each to the lowest gap that is free for the whole of its life.
     """
     waiting = sorted((b for b in buffers if b.space is None), key=lambda b: -b.nbytes)
     first, last = (np.array([getattr(b, end) for b in waiting], np.int64) for end in ("first", "last"))
-    sizes = np.array([round_up(b.nbytes) for b in waiting], np.int64)
+    sizes = np.array([round_up(b.nbytes, alignment) for b in waiting], np.int64)
     offsets = np.zeros(len(waiting), np.int64)
     for k, buffer in enumerate(waiting):
         alive = np.flatnonzero((first[:k] <= last[k]) & (first[k] <= last[:k]))

@@ -13,7 +13,7 @@ from edgelstm.errors import FormatError, UnsupportedError
 from edgelstm.expand import expand
 from edgelstm.facts import infer
 from edgelstm.graph import Graph, Node
-from edgelstm.memory import round_up
+from edgelstm.memory import ALIGNMENT, round_up
 from edgelstm.ops import strided
 from edgelstm.ops.op import Fact, StateSlot
 from edgelstm.program import arena
@@ -70,7 +70,8 @@ class Program:
         return sum(array.nbytes for array in self.constants)
 
 
-def state_layout(graph: Graph, shapes: Mapping[str, Sequence[int]], carriers: Collection[str]) -> StateLayout:
+def state_layout(graph: Graph, shapes: Mapping[str, Sequence[int]], carriers: Collection[str],
+                 alignment: int = ALIGNMENT) -> StateLayout:
     """The states of the nodes in `carriers`; `shapes` of one time step and of many give the same."""
     graph = expand(graph, shapes)
     facts = infer(graph, shapes)
@@ -79,12 +80,12 @@ def state_layout(graph: Graph, shapes: Mapping[str, Sequence[int]], carriers: Co
     offsets, end = {}, 0
     for key, slot in slots.items():
         offsets[key] = end
-        end += round_up(slot.nbytes)
+        end += round_up(slot.nbytes, alignment)
     return StateLayout(slots, offsets, end)
 
 
 def plan(graph: Graph, shapes: Mapping[str, Sequence[int]], lanes: int, packed: PackedWeights,
-         states: StateLayout | None = None, members: int = 1) -> Program:
+         states: StateLayout | None = None, members: int = 1, alignment: int = ALIGNMENT) -> Program:
     """The Program of a graph for these input shapes; with `states`, one that carries them; with `members`, for a team of threads.
 
     Raises ShapeError, UnsupportedError.
@@ -104,7 +105,7 @@ def plan(graph: Graph, shapes: Mapping[str, Sequence[int]], lanes: int, packed: 
     if states is not None:
         _feed_back(low, graph, values, facts)
     buffers = _buffers(low)
-    arena_nbytes = arena.place(buffers)
+    arena_nbytes = arena.place(buffers, alignment)
     words, spaces = _encode(low.calls)
     shown = tuple(facts[port.value].shape for port in graph.outputs)
     constants = tuple(b.array for b in buffers if b.array is not None)

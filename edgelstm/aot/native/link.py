@@ -11,6 +11,7 @@ from pathlib import Path
 
 from edgelstm.aot.artefacts import Artefacts
 from edgelstm.aot.module import ARENA, STATE, WEIGHTS
+from edgelstm.aot.native.processor import reader
 from edgelstm.errors import BuildError, DependencyError
 from edgelstm.native.optimise import emit
 
@@ -24,14 +25,22 @@ def shared_library(made: Artefacts) -> tuple[str, bytes]:
     """
     command = _linker()
     with tempfile.TemporaryDirectory() as place:
-        model, door, library = (Path(place) / file for file in ("model.o", "door.o", "library"))
-        model.write_bytes(made.content)
-        door.write_bytes(emit(_door(made), made.target.machine))
-        done = subprocess.run([*command, "-o", library, model, door], capture_output=True, text=True)
+        library, objects = Path(place) / "library", []
+        for name, content in _objects(made).items():
+            objects.append(Path(place) / name)
+            objects[-1].write_bytes(content)
+        done = subprocess.run([*command, "-o", library, *objects], capture_output=True, text=True)
         if done.returncode:
             raise BuildError(f"{command[0]} could not link the shared library: {(done.stderr or done.stdout).strip()}")
         content = library.read_bytes()
         return library_name(made.program.prefix, hashlib.sha256(content).hexdigest()[:12]), content
+
+
+def _objects(made: Artefacts) -> dict[str, bytes]:
+    """What is linked, by the name of its file."""
+    machine = made.target.machine
+    found = {"model.o": made.content, "door.o": emit(_door(made), machine), "processor.o": reader(made.program.prefix, machine)}
+    return {name: content for name, content in found.items() if content is not None}
 
 
 def library_name(prefix: str, version: str) -> str:

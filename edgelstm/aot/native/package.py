@@ -14,13 +14,14 @@ import numpy as np
 
 import edgelstm
 from edgelstm.aot.artefacts import Artefacts
+from edgelstm.aot.native.processor import needs
 from edgelstm.aot.plan import Frame, StepProgram
 from edgelstm.aot.runtime.interface import FILE, FORMAT, PROBES, State
 from edgelstm.graph import Port
 from edgelstm.version import __version__
 
-_MODULES = ("aot/runtime/built.py", "aot/runtime/interface.py", "aot/runtime/library.py", "aot/runtime/sessions.py",
-            "arrays.py", "drift.py", "errors.py", "memory.py", "ports.py", "stream.py", "stream_pool.py", "verify.py")
+_MODULES = ("aot/runtime/built.py", "aot/runtime/interface.py", "aot/runtime/library.py",
+            "aot/runtime/processor.py", "aot/runtime/sessions.py", "arrays.py", "drift.py", "errors.py", "memory.py", "ports.py", "stream.py", "stream_pool.py", "verify.py")
 _CHECKED_BY_HASH = (3).to_bytes(4, "little")  # flags of a .pyc file, PEP 552
 
 _INIT = '''"""{name}: a trained network as machine code, made by EdgeLSTM {version}. It needs NumPy alone.
@@ -88,6 +89,7 @@ def _manifest(made: Artefacts, library: str) -> dict[str, Any]:
     return {
         "format": FORMAT, "made_by": f"EdgeLSTM {__version__}", "name": program.prefix, "library": library,
         "weights": f"{program.prefix}.weights" if apart else "", "weights_nbytes": len(program.weights),
+        "cpu": made.target.machine.cpu, "needs": needs(made.target.machine),
         "rows": program.batch, "independent_rows": program.independent_rows,
         "state_nbytes": program.state_nbytes, "arena_nbytes": program.arena_nbytes,
         "inputs": _ports(program.graph.inputs, program.input_shapes, program.inputs),

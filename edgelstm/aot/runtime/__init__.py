@@ -2,6 +2,7 @@
 
     interface.py  model.json: ports, states and sizes
     library.py    the shared library
+    processor.py  whether this processor has the instructions
     sessions.py   arrays of any batch and number of steps over the machine code of one step
     built.py      the Model
 """

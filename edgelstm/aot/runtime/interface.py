@@ -58,13 +58,15 @@ class Streaming(NamedTuple):
 
 @dataclass(frozen=True)
 class Interface:
-    """A built model as users see it, and the sizes of its memory."""
+    """A built model as users see it, the sizes of its memory, and what its processor must have: bits of words, by name."""
 
     folder: Path
     name: str
     library: str
     weights: str
     weights_nbytes: int
+    cpu: str
+    needs: dict[str, tuple[int, int]]
     rows: int
     independent_rows: bool
     state_nbytes: int
@@ -114,12 +116,13 @@ def read(folder: Path) -> Interface:
 
 
 def _interface(folder: Path, found: dict[str, Any]) -> Interface:
-    plain = {key: found[key] for key in ("name", "library", "weights", "weights_nbytes", "rows", "independent_rows",
+    plain = {key: found[key] for key in ("name", "library", "weights", "weights_nbytes", "cpu", "rows", "independent_rows",
                                          "state_nbytes", "arena_nbytes")}
     states = tuple(State(**{**state, "shape": tuple(state["shape"])}) for state in found["states"])
     proofs = tuple((atol, rtol, source) for atol, rtol, source in found["probes"])
     inputs, outputs = found["inputs"], found["outputs"]
-    return Interface(folder, **plain, inputs=_ports(inputs), outputs=_ports(outputs), input_frames=_frames(inputs),
+    needs = {name: (int(word), int(bit)) for name, (word, bit) in found["needs"].items()}
+    return Interface(folder, **plain, needs=needs, inputs=_ports(inputs), outputs=_ports(outputs), input_frames=_frames(inputs),
                      output_frames=_frames(outputs), carried=states, proofs=proofs)
 
 

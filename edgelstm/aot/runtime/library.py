@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 
+from edgelstm.aot.runtime import processor
 from edgelstm.aot.runtime.interface import Interface
 from edgelstm.errors import FormatError
 from edgelstm.memory import address, aligned_zeros
@@ -24,6 +25,7 @@ class Library:
             long, brief = ctypes.CDLL(os.fspath(path)), ctypes.PyDLL(os.fspath(path))
         except OSError as error:
             raise FormatError(f"{path}: cannot be loaded ({error}); build the model on this machine") from None
+        processor.check(interface, long)
         self._weights = self._read_weights(interface)
         first = [] if self._weights is None else [address(self._weights)]
         count = len(interface.input_frames) + len(interface.output_frames)

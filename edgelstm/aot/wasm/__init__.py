@@ -23,5 +23,5 @@ def add_files(made: Artefacts, folder: Path) -> None:
     made.add(f"{name}.d.ts", types(made.program, weights_apart=made.wishes.weights_apart), "its types")
     made.add("package.json", package_json(name), "makes this folder an npm package, with ES modules")
     if made.self_test:
-        made.add("self_test.js", self_test(made.program), "runs the probe of the model's file and compares: `node self_test.js`")
+        made.add("self_test.js", self_test(made.program), "runs the probe of the file and compares: `node self_test.js`")
     made.usage = usage(made, len(content))

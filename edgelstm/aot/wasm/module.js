@@ -6,6 +6,7 @@
 
 const MODEL = {/* @MODEL@ */};
 
+const HERE = import.meta.url;
 const ARRAYS = {
   float32: Float32Array, int8: Int8Array, int16: Int16Array, int32: Int32Array, int64: BigInt64Array,
   uint8: Uint8Array, bool: Uint8Array,
@@ -22,7 +23,7 @@ export async function load(source = new URL("./@NAME@.wasm", import.meta.url), {
   const given = await source;
   const module = given instanceof WebAssembly.Module ? given : await WebAssembly.compile(await bytesOf(given));
   checkBuild(module);
-  const kept = MODEL.weights === null ? null : await bytesOf(weights ?? new URL(`./${MODEL.weights}`, import.meta.url));
+  const kept = MODEL.weights === null ? null : await bytesOf(weights ?? new URL(MODEL.weights, HERE));
   return new Model(new Machine(await WebAssembly.instantiate(module), kept));
 }
 

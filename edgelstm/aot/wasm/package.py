@@ -13,8 +13,8 @@ from edgelstm.aot.wasm.link import STACK
 from edgelstm.errors import BuildError
 from edgelstm.version import __version__
 
-ARRAYS = {"float32": "Float32Array", "int8": "Int8Array", "int16": "Int16Array", "int32": "Int32Array", "int64": "BigInt64Array",
-          "uint8": "Uint8Array", "bool": "Uint8Array"}
+ARRAYS = {"float32": "Float32Array", "int8": "Int8Array", "int16": "Int16Array", "int32": "Int32Array",
+          "int64": "BigInt64Array", "uint8": "Uint8Array", "bool": "Uint8Array"}
 
 _TYPES = """\
 // Types of {name}.js, made by EdgeLSTM {version}.
@@ -98,10 +98,10 @@ stream.close();                    // gives its memory back to the model
 
 {ports}
 
-The module is {size:,} bytes, imports nothing and needs a runtime with 128-bit SIMD (Chrome 91, Firefox 89, Safari 16.4, Node 16.4).
-Frames are typed arrays or arrays of numbers; wrong lengths and values throw a RangeError or TypeError and leave the state as it was.
-An instance has {stack:,} bytes of stack, arena, staged frames, and {state:,} bytes for each stream. Keep the files together: `{name}.js`
-refuses a module of another build. A path or a `file:` URL works in Node, anything that `fetch` takes everywhere.
+The module is {size:,} bytes, imports nothing and needs a runtime with 128-bit SIMD (Chrome 93, Firefox 92, Safari 16.4, Node 18).
+Frames are typed arrays or arrays of numbers; wrong lengths and values throw a RangeError or TypeError and leave the state
+as it was. An instance has {stack:,} bytes of stack, arena, staged frames, and {state:,} bytes for each stream. Keep the files
+together: `{name}.js` refuses a module of another build. A path or a `file:` URL works in Node, what `fetch` takes everywhere.
 """
 
 

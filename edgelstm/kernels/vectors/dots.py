@@ -162,6 +162,7 @@ class Smlad(Plain):
 
     def prepare(self, builder: ir.IRBuilder, word: ir.Value) -> Prepared:
         """The even and the odd activations, two in a word."""
+        builder.fence("seq_cst", "singlethread")
         return self._split(builder, _lane(builder, word, 0))
 
     def add(self, builder: ir.IRBuilder, sums: ir.Value, prepared: Prepared, words: ir.Value) -> ir.Value:

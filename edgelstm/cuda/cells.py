@@ -1,0 +1,146 @@
+"""The recurrent cells: their products and, after each, the code that the CPU kernels run there."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from edgelstm.cuda import scalars
+from edgelstm.cuda.driver import LANES
+from edgelstm.cuda.scalars import device
+from edgelstm.cuda.sweeps import Weights, sweep
+from edgelstm.kernels import activate, formulas, gru, lstm, recurrent, simple_rnn
+from edgelstm.kernels.activate import Activation
+
+Args = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """`states`: how many arrays work holds; `carried`: which of them are carried, by parameter name; `phases(form, rows, staged)`: one
+    function `phase(sequence, step, block, weights, options)` for each product of a step; `options(args)`: what they are told.
+    """
+
+    name: str
+    gates: int
+    states: int
+    carried: tuple[tuple[str, int], ...]
+    phases: Callable[[str, int, bool], tuple[Any, ...]]
+    panels: tuple[str, str]
+    options: Callable[[Args], Any]
+
+
+def _vectors() -> Any:
+    return scalars.make(LANES)
+
+
+def _phase(run: Any, which: int = 0) -> Any:
+    """The product with the first or the second panels of the state that the step begins with, or of r h, state 3."""
+    if which == 0:
+        return device(lambda q, step, block, weights, options: run(q, step, block, step.now, weights.first, weights.bias, options))
+    state_at = recurrent.state_at(_vectors())
+    return device(lambda q, step, block, weights, options: run(q, step, block, state_at(q, 3), weights.second, weights.bias,
+                                                               options))
+
+
+def _lstm(general: bool) -> Cell:
+    def phases(form: str, rows: int, staged: bool) -> tuple[Any, ...]:
+        v = _vectors()
+        rules = lstm._general_rules(v) if general else lstm._standard_rules(v)
+        return (_phase(sweep(form, 4, rows, lstm._cell(v, rules), staged=staged)),)
+
+    def options(args: Args) -> Any:
+        if not general:
+            return 0
+        f, g, h = (_activation(args, role) for role in "fgh")
+        return lstm.Options(args["peep"], args["clip"], args["input_forget"], f, g, h)
+
+    return Cell("lstm", 4, 3, (("h", 0), ("c", 2)), phases, ("r", "r"), options)
+
+
+def _gru(general: bool) -> Cell:
+    def phases(form: str, rows: int, staged: bool) -> tuple[Any, ...]:
+        v = _vectors()
+        rules = gru._general_rules(v) if general else gru._standard_rules(v)
+        return (_phase(sweep(form, 3, rows, _reset_after(v, rules), staged=staged, biased=True)),)
+
+    return Cell("gru", 3, 2, (("h", 0),), phases, ("r", "r"), _gru_options if general else _none)
+
+
+def _gru_before(general: bool) -> Cell:
+    def phases(form: str, rows: int, staged: bool) -> tuple[Any, ...]:
+        v = _vectors()
+        rules = gru._general_rules(v) if general else gru._standard_rules(v)
+        first, second = gru._reset_first(v, rules), gru._reset_cell(v, rules)
+        return (_phase(_told(sweep(form, 2, rows, first, staged=staged, projected=3))),
+                _phase(_told(sweep(form, 1, rows, second, staged=staged, projected=3)), 1))
+
+    return Cell("gru_before", 3, 4, (("h", 0),), phases, ("r_zr", "r_n"), _gru_options if general else _none)
+
+
+def _told(run: Any) -> Any:
+    """The cells of this form are told the recurrent bias too."""
+    return device(lambda q, step, block, at, r, rb, options: run(q, step, block, at, r, rb, (rb, options)))
+
+
+def _simple_rnn(general: bool) -> Cell:
+    def phases(form: str, rows: int, staged: bool) -> tuple[Any, ...]:
+        v = _vectors()
+        chosen, tanh = activate.make(v), formulas.make(v).tanh
+        general_rule = v.inline(lambda x, options: chosen(x, options.activation, options.clip))
+        rule = general_rule if general else v.inline(lambda x, options: tanh(x))
+        return (_phase(sweep(form, 1, rows, _simple(v, rule), staged=staged)),)
+
+    def options(args: Args) -> Any:
+        return simple_rnn.Options(args["clip"], _activation(args, "f")) if general else 0
+
+    return Cell("simple_rnn", 1, 2, (("h", 0),), phases, ("r", "r"), options)
+
+
+def _simple(v: Any, rule: Any) -> Any:
+    load, commit = v.load, recurrent.commit(v)
+
+    @v.inline
+    def cell(q, step, place, sums, options):
+        commit(q, step, place, rule(sums[0] + load(q.p, place.p), options))
+
+    return cell
+
+
+def _reset_after(v: Any, rules: Any) -> Any:
+    gate, candidate, commit = rules.gate, rules.candidate, recurrent.commit(v)
+    fma, load, lanes = v.fma, v.load, v.lanes
+
+    @v.inline
+    def cell(q, step, place, sums, options):
+        z = gate(sums[0] + load(q.p, place.p), options)
+        r = gate(sums[1] + load(q.p, place.p + lanes), options)
+        n = candidate(fma(r, sums[2], load(q.p, place.p + 2 * lanes)), options)
+        commit(q, step, place, fma(z, load(q.work, step.now + place.state) - n, n))
+
+    return cell
+
+
+def _none(args: Args) -> Any:
+    return 0
+
+
+def _gru_options(args: Args) -> Any:
+    return gru.Options(args["clip"], _activation(args, "f"), _activation(args, "g"))
+
+
+def _activation(args: Args, role: str) -> Activation:
+    return Activation(args[f"{role}_code"], args[f"{role}_alpha"], args[f"{role}_beta"])
+
+
+def weights(cell: Cell, args: Args) -> Weights:
+    """The panels and the recurrent bias of a call; cells without one get panels, which they never read there."""
+    first, second = (args[name] for name in cell.panels)
+    return Weights(first, second, args.get("rb", args["p"]))
+
+
+@cache
+def all_cells() -> dict[str, Cell]:
+    """The cells by kernel name."""
+    made = {"lstm": _lstm, "gru": _gru, "gru_before": _gru_before, "simple_rnn": _simple_rnn}
+    return {name + suffix: make(general) for name, make in made.items() for suffix, general in (("", False), ("_general", True))}
