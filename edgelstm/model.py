@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from edgelstm import native
 from edgelstm.arrays import complete, named_inputs
 from edgelstm.errors import DeviceError, FormatError
 from edgelstm.graph import Graph, TensorSpec
@@ -43,17 +42,16 @@ class Model:
     """
 
     def __init__(self, graph: Graph, device: str = "cpu", threads: int = 1) -> None:
-        if device != "cpu":
-            raise DeviceError(f"device {device!r} is not supported; use 'cpu'")
         if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
             raise DeviceError(f"threads={threads!r} is not supported; give a whole number from 1 on")
         self._graph = graph
-        self._programs = Programs(graph)
+        self._programs = _programs(graph, device, threads)
+        self._device = device
         self._threads = Threads(self._programs, threads)
         self._ports = [(port.name, np.dtype(port.dtype)) for port in graph.inputs]
 
     def __reduce__(self):
-        return Model, (self._graph, "cpu", self._threads.count)
+        return Model, (self._graph, self._device, self._threads.count)
 
     def __repr__(self) -> str:
         return f"<edgelstm.Model {', '.join(map(str, self.inputs))} -> {', '.join(map(str, self.outputs))}>"
@@ -78,6 +76,8 @@ class Model:
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Every output by name, in the model's order. State inputs that are left out are zero. Raises ShapeError."""
+        if self._device != "cpu" and self._programs.takes(inputs):
+            return self._programs.run_resident(inputs)
         arrays, sessions = self._prepared(inputs)
         shapes = sessions.program.outputs
         outputs = [np.empty(shape, port.dtype) for shape, port in zip(shapes, self._graph.outputs, strict=True)]
@@ -127,7 +127,7 @@ class Model:
         shapes = step_shapes(self._graph, batch, steps)
         states = self._programs.stream_layout(batch) if self.streaming.ok else None
         packed = PackedWeights()
-        program = plan(self._graph, shapes, native.host().lanes, packed, states)
+        program = plan(self._graph, shapes, self._programs.lanes, packed, states)
         explicit = sum(int(np.prod(shapes[name], dtype=np.int64)) * np.dtype(self._graph.input(name).dtype).itemsize
                        for name, _ in self._graph.states)
         weights = sum(array.nbytes for array in self._graph.constants.values())
@@ -137,6 +137,19 @@ class Model:
 def load(source: str | PathLike | bytes | BinaryIO | Graph, device: str = "cpu", threads: int = 1) -> Model:
     """A Model from an .elstm path, bytes, a binary file object or a Graph. Raises FormatError for a bad file."""
     return Model(_graph(source), device, threads)
+
+
+def _programs(graph: Graph, device: str, threads: int) -> Programs:
+    """The programs for a device. Raises DeviceError for one that is not there."""
+    if device == "cpu":
+        return Programs(graph)
+    if device != "cuda":
+        raise DeviceError(f"device {device!r} is not supported; use 'cpu' or 'cuda'")
+    if threads != 1:
+        raise DeviceError(f"threads={threads} has no meaning with device='cuda'; leave it out")
+    from edgelstm.cuda.backend import CudaPrograms
+
+    return CudaPrograms(graph)
 
 
 def _graph(source: Any) -> Graph:

@@ -55,6 +55,11 @@ class Programs:
         return len(self._runs) + len(self._streams)
 
     @property
+    def lanes(self) -> int:
+        """Units side by side in the panels of this machine's weights."""
+        return native.host().lanes
+
+    @property
     def streaming(self) -> Streaming:
         """Whether the model can run one time step at a time."""
         if self._streaming is None:
@@ -123,7 +128,7 @@ class Programs:
             return found
 
     def _linked(self, shapes: Shapes, states: StateLayout | None, members: int = 1) -> Program:
-        program = plan(self.graph, shapes, native.host().lanes, self._packed, states, members)
+        program = plan(self.graph, shapes, self.lanes, self._packed, states, members)
         entries = native.link(set(program.kernels))
         words = program.words.copy()
         words[program.entry_words] = [entries[name] for name in program.kernels]

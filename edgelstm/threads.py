@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 WORTH = 2_000_000  # multiplications for which waking a helper pays
 _one_team = threading.Lock()
+LONGEST_PAUSE = 64  # runs that are left to one thread where helpers find no processor time and again
 ROWS_TOGETHER = 4  # rows that the kernels compute at once
 
 
@@ -30,6 +31,7 @@ class Threads:
     def __init__(self, programs: Programs, count: int) -> None:
         self.count = count
         self._programs, self._graph = programs, programs.graph
+        self._pause, self._left = 1, 0
 
     def run(self, program: Program, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> bool:
         """Fill the outputs; False, with nothing done, where one thread is the better choice. `program` is the undivided one."""
@@ -43,7 +45,7 @@ class Threads:
 
     def _together(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> bool:
         """The run by a team that meets at every time step: one team at a time, and only where each has a processor."""
-        if processors() < self.count or not _one_team.acquire(blocking=False):
+        if processors() < self.count or self._passes() or not _one_team.acquire(blocking=False):
             return False
         try:
             shapes = {port.name: array.shape for port, array in zip(self._graph.inputs, inputs, strict=True)}
@@ -52,9 +54,20 @@ class Threads:
                 return False
             team.bind([*inputs, *outputs])
             _at_once([member.run for member in team.members])
+            self._note(team.dissolved)
             return True
         finally:
             _one_team.release()
+
+    def _passes(self) -> bool:
+        """Whether this run is left to one thread, because the processors were busy lately."""
+        self._left = max(0, self._left - 1)
+        return self._left > 0
+
+    def _note(self, dissolved: bool) -> None:
+        """After a team that dissolved one run passes, then 3, 7, ... when it happens again."""
+        self._pause = min(2 * self._pause, LONGEST_PAUSE) if dissolved else 1
+        self._left = self._pause if dissolved else 0
 
     @cached_property
     def _independent(self) -> bool:

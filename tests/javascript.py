@@ -1,4 +1,4 @@
-"""JavaScript around a model built for wasm32, run in Node and in Chromium. Arrays go in and out as bytes, nothing is rounded."""
+"""JavaScript around a model built for wasm32, run in Node and in Chromium; arrays go in and out as bytes."""
 
 import base64
 import json
@@ -73,7 +73,7 @@ class JavaScriptError(Exception):
 
 def build(graph: Graph, folder: Path, **options: Any) -> StepProgram:
     """A model built for wasm32 into a folder; what of it a step computes."""
-    _tool("wasm-ld", "lld")
+    tool("wasm-ld", "lld")
     edgelstm.build(graph, folder, "wasm32", **options)
     return step_program(graph, folder.name, find("wasm32").machine.lanes, options.get("batch", 1))
 
@@ -82,7 +82,7 @@ def node(folder: Path, name: str, body: str, given: Any = None) -> Any:
     """What the body of an async function over the model of a folder gives in Node. Raises JavaScriptError."""
     script = folder / "test.mjs"
     script.write_text(_module(name, body, given))
-    done = subprocess.run([_tool("node", "nodejs"), script], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([tool("node", "nodejs"), script], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return _result(done.stdout)
 
@@ -97,7 +97,7 @@ def chromium(folder: Path, name: str, body: str, given: Any = None) -> Any:
 
 def page(address: str, folder: Path) -> str:
     """The HTML that Chromium has made of a page when all its scripts have run; its profile lies in the folder."""
-    command = [_tool("chromium", "chromium"), *_FLAGS, f"--user-data-dir={folder / 'profile'}", "--dump-dom", address]
+    command = [tool("chromium", "chromium"), *_FLAGS, f"--user-data-dir={folder / 'profile'}", "--dump-dom", address]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
@@ -122,7 +122,8 @@ class _Quiet(SimpleHTTPRequestHandler):
         """Nothing."""
 
 
-def _tool(name: str, package: str) -> str:
+def tool(name: str, package: str) -> str:
+    """The path of a program; skips where it is not installed."""
     found = shutil.which(name)
     if found is None:
         pytest.skip(f"{name} is not installed (apt install {package})")

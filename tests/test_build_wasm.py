@@ -20,7 +20,7 @@ from edgelstm.probe import with_probes
 from tests.built import GRAPHS, cell, stack, starting_state, without_probes
 from tests.conftest import Layers
 from tests.cross import frames
-from tests.javascript import JavaScriptError, build, chromium, node
+from tests.javascript import JavaScriptError, build, chromium, node, tool
 
 ENGINES = {"node": node, "chromium": chromium}
 SOME = ("lstm", "gru", "stack")
@@ -203,7 +203,7 @@ def test_rows_of_a_batch(tmp_path, rng):
 def test_weights_in_a_file_of_their_own(tmp_path):
     graph = stack()
     build(graph, tmp_path / "m", weights="blob", self_test=True)
-    subprocess.run(["node", tmp_path / "m" / "self_test.js"], check=True)
+    subprocess.run([tool("node", "nodejs"), tmp_path / "m" / "self_test.js"], check=True)
     with pytest.raises(JavaScriptError, match=r"the weights have 10 bytes, expected the \d+ of m.weights"):
         node(tmp_path / "m", "m", "await load(undefined, { weights: new Uint8Array(10) });")
 
@@ -246,7 +246,7 @@ def test_a_self_test_finds_what_is_wrong(tmp_path, name):
         folder = tmp_path / f"m{code}"
         build(replace(graph, probes=probes), folder, self_test=True)
         assert not (folder / "main.c").exists()
-        done = subprocess.run(["node", "self_test.js"], cwd=folder, capture_output=True, text=True)
+        done = subprocess.run([tool("node", "nodejs"), "self_test.js"], cwd=folder, capture_output=True, text=True)
         assert done.returncode == code, done.stderr
         assert words in done.stdout
 

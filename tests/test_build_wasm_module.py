@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.built import GRAPHS, cell
-from tests.javascript import JavaScriptError, build, node, served
+from tests.javascript import JavaScriptError, build, node, served, tool
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_the_folder_is_a_package_with_types(tmp_path, lstm_folder):
                                       "const names = (of) => Object.getOwnPropertyNames(of.prototype);\n"
                                       "const found = [names(Model), names(Stream), model.inputs, model.states[1]];\n"
                                       "console.log(JSON.stringify(found))")
-    done = subprocess.run(["node", "app.mjs"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = subprocess.run([tool("node", "nodejs"), "app.mjs"], cwd=tmp_path, capture_output=True, text=True, check=True)
     of_model, of_stream, inputs, state = json.loads(done.stdout)
     assert inputs == [{"name": "x", "dtype": "float32", "shape": [1, 3], "time": True}]
     assert state == {"name": "lstm.c", "dtype": "float32", "shape": [1, 5]}

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.javascript import node, page, served
+from tests.javascript import node, page, served, tool
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 RMSE = 0.369  # the 470 weeks since 1993, as examples/forecast/README.md has it; 0.511 without a network
@@ -18,8 +18,7 @@ RMSE = 0.369  # the 470 weeks since 1993, as examples/forecast/README.md has it;
 @pytest.fixture(scope="module")
 def example(tmp_path_factory):
     """The example's folder, built."""
-    if shutil.which("wasm-ld") is None:
-        pytest.skip("wasm-ld is not installed (apt install lld)")
+    tool("wasm-ld", "lld")
     folder = tmp_path_factory.mktemp("browser")
     for name in ("index.html", "forecast.js"):
         shutil.copy(EXAMPLES / "browser" / name, folder)

@@ -194,18 +194,20 @@ def test_memory_that_threads_share(form):
     callback = ctypes.CFUNCTYPE(None)(lambda: calls.append(1))
 
     def factory(v):
-        atomic_add, atomic_load, call, prefetch = v.atomic_add, v.atomic_load, v.call, v.prefetch
+        atomic_add, atomic_load, atomic_store = v.atomic_add, v.atomic_load, v.atomic_store
+        call, prefetch = v.call, v.prefetch
 
         def kernel(counters, functions):
             prefetch(counters, 1)
-            atomic_add(counters, 0, 3)
+            counters[2] = atomic_add(counters, 0, 3)
             counters[1] = atomic_load(counters, 0) + 1
+            atomic_store(counters, 3, atomic_load(counters, 2) - 9)
             call(functions[0])
 
         return kernel
 
     address = ctypes.cast(callback, ctypes.c_void_p).value
-    agree(factory, FORMS[form], np.array([4, 0], np.int32), np.array([address], np.int64))
+    agree(factory, FORMS[form], np.array([4, 0, 0, 0], np.int32), np.array([address], np.int64))
     assert len(calls) == 2
 
 

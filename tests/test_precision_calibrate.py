@@ -1,5 +1,6 @@
 """What calibration sees of activations, held against NumPy on the float64 reference; and the data that it refuses."""
 
+import dataclasses
 from importlib import import_module
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from edgelstm import PrecisionError, precision, reference
 from edgelstm.builder import GraphBuilder
+from edgelstm.precision.calibrate import chance
 from edgelstm.precision.measure import with_outputs
 from tests.conftest import Layers, stacked_graph
 from tests.tiny_models import sequence_graph, step_graph, two_in_two_out_graph
@@ -56,6 +58,31 @@ def test_covariances_are_second_moments(rng):
     np.testing.assert_allclose(seen["R"].covariance, h.T @ h / 120, rtol=1e-4, atol=1e-7)
 
 
+def test_chance_is_the_variance_of_the_moments_over_their_squares(rng):
+    rows = rng.standard_normal((60, 7)) @ (np.eye(7) + 0.3 * rng.standard_normal((7, 7)))
+    moments, variances = [], []
+    for i, j in ((i, j) for i in range(7) for j in range(7) if i != j):
+        moments.append(np.mean(rows[:, i] * rows[:, j]))
+        variances.append(np.var(rows[:, i] * rows[:, j]) / 60)
+    wanted = np.sum(variances) / np.sum(np.square(moments))
+    assert 0 < wanted < 1 and chance(rows, rows.T @ rows / 60) == pytest.approx(wanted, rel=1e-9)
+
+
+@pytest.mark.parametrize(("count", "width"), [(0, 3), (5, 1), (1, 4), (50, 0)])
+def test_chance_of_few_rows_and_columns(count, width, rng):
+    rows = rng.standard_normal((count, width))
+    assert 0 <= chance(rows, rows.T @ rows / max(1, count)) <= 1
+
+
+def test_of_independent_inputs_nothing_but_chance_is_found(rng):
+    """Then calibration data change no weight for the worse: what is left of their moments is nearly diagonal."""
+    graph, x = sequence_graph(), rng.standard_normal((1, 200, 3)).astype(np.float32)
+    seen = precision.calibrate(graph, x).layers["cell"]["W"]
+    apart = ~np.eye(3, dtype=bool)
+    assert seen.chance > 0.2 and np.all(np.abs(seen.shrunk[apart]) < 0.1)
+    np.testing.assert_allclose(np.diag(seen.shrunk), np.diag(seen.covariance))
+
+
 def test_initial_states_count_and_last_states_alone_do_not_hide_the_sequence(rng):
     net = Layers()
     x = net.builder.input("x", "float32", ("batch", "time", 5))
@@ -79,24 +106,44 @@ def conv_graph(**attrs):
     return builder.build()
 
 
-@pytest.mark.parametrize("attrs", [{}, {"dilation": 2}, {"padding": "causal"}, {"groups": 2}], ids=str)
-def test_windows_of_convolutions(attrs, rng):
-    graph, x = conv_graph(**attrs), rng.standard_normal((2, 9, 4)).astype(np.float32)
+@pytest.mark.parametrize("steps", [9, 5])
+@pytest.mark.parametrize("attrs", [{}, {"dilation": 2}, {"padding": "causal"}, {"groups": 2}, {"stride": 2},
+                                   {"padding": "same", "stride": 3}, {"padding": "explicit", "pads": (1, 2), "dilation": 3}],
+                         ids=str)
+def test_windows_of_convolutions(attrs, steps, rng):
+    """Held against the outputs of the float64 reference for kernels that pick out one weight each."""
+    graph, x = conv_graph(**attrs), rng.standard_normal((2, steps, 4)).astype(np.float32)
     seen = precision.calibrate(graph, x).layers["conv1d"]["W"]
-    reach, groups = 2 * attrs.get("dilation", 1) + 1, attrs.get("groups", 1)
-    rows = [x[b, t:t + reach:attrs.get("dilation", 1), g * 4 // groups:(g + 1) * 4 // groups].reshape(-1)
-            for b in range(2) for t in range(10 - reach) for g in range(groups)]
-    np.testing.assert_allclose(seen.covariance, np.transpose(rows) @ np.array(rows) / len(rows), rtol=1e-5, atol=1e-6)
+    groups = attrs.get("groups", 1)
+    taps = np.eye(12 // groups).reshape(3, 4 // groups, -1)
+    pick = dataclasses.replace(graph, constants={"W": np.concatenate([taps] * groups, axis=2).astype(np.float32)})
+    rows = reference.run(pick, {"x": x})["y"].reshape(-1, 12 // groups)
+    np.testing.assert_allclose(seen.covariance, rows.T @ rows / len(rows), rtol=1e-5, atol=1e-6)
 
 
-def test_compensated_int4_is_nearer_on_the_data(rng):
+@pytest.mark.parametrize("name", ["bfloat16", "int8", "int4"])
+def test_compensated_rounding_is_nearer_on_the_data(name, rng):
     graph = stacked_graph(features=8, units=64)
     x = np.cumsum(rng.standard_normal((4, 200, 8)), axis=1).astype(np.float32) / 10
     exact = reference.run(graph, {"x": x})["y"]
-    chosen, seen = precision.resolve(graph, "int4"), precision.calibrate(graph, x)
+    chosen, seen = precision.resolve(graph, name), precision.calibrate(graph, x)
     found = [reference.run(precision.apply(graph, chosen, data), {"x": x})["y"] for data in (None, seen)]
     errors = [np.sqrt(np.mean((y - exact) ** 2)) for y in found]
     assert errors[1] < 0.9 * errors[0]
+
+
+@pytest.mark.parametrize("name", ["bfloat16", "int8", "int4"])
+def test_weights_that_nodes_share_stay_shared(name, rng):
+    builder = GraphBuilder()
+    W = builder.constant(rng.standard_normal((6, 5)), "W")
+    for number in range(2):
+        x = builder.input(f"x{number}", "float32", ("batch", 6))
+        builder.output(f"y{number}", builder.add("dense", x, W, name=f"dense{number}"))
+    graph = builder.build()
+    seen = precision.calibrate(graph, {f"x{n}": rng.standard_normal((9, 6)) for n in range(2)})
+    both = precision.apply(graph, precision.resolve(graph, name), seen)
+    assert len(both.constants) == len(precision.apply(graph, precision.resolve(graph, name)).constants)
+    assert both.nodes[0].inputs[1] == both.nodes[1].inputs[1]
 
 
 def test_models_of_one_step_take_the_steps_in_front(rng):

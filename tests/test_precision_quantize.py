@@ -149,27 +149,59 @@ def test_nibbles_are_packed_and_unpacked(rows, columns, seed):
     assert not np.any(nibbles(packed)[rows:])
 
 
+COMPENSATED = pytest.mark.parametrize("precision", ["bfloat16", "int8", "int8-static", "int4"])
+
+
+@COMPENSATED
 @pytest.mark.parametrize("shape", [(17, 5), (64, 33), (100, 40)], ids=str)
-def test_compensated_rounding_errs_less_on_correlated_inputs(shape, rng):
+def test_compensated_rounding_errs_less_on_correlated_inputs(precision, shape, rng):
     weights = matrix(rng, shape)
     mixing = rng.standard_normal((shape[0], shape[0])) / np.sqrt(shape[0]) + np.eye(shape[0])
     mixed = rng.standard_normal((500, shape[0])) @ mixing
     seen, fresh = mixed[:400], mixed[400:]
-    plain = quantize(weights, "int4").widened(np.float64)
-    compensated = quantize(weights, "int4", covariance=seen.T @ seen / len(seen)).widened(np.float64)
+    plain = quantize(weights, precision).widened(np.float64)
+    compensated = quantize(weights, precision, covariance=seen.T @ seen / len(seen)).widened(np.float64)
     errors = [np.sqrt(np.mean((fresh @ (weights - found)) ** 2)) for found in (plain, compensated)]
     assert errors[1] < 0.95 * errors[0]
 
 
+@COMPENSATED
+@pytest.mark.parametrize("shape", [*SHAPES, (70, 9)], ids=str)
+def test_compensated_rounding_of_uncorrelated_inputs_is_plain_rounding(precision, shape, rng):
+    weights = matrix(rng, shape)
+    for variances in (np.ones(shape[0]), rng.uniform(0.1, 9, shape[0]), np.zeros(shape[0])):
+        found = quantize(weights, precision, covariance=np.diag(variances))
+        np.testing.assert_array_equal(found.values, quantize(weights, precision).values)
+
+
+@COMPENSATED
+def test_compensated_rounding_beats_every_single_change(precision, rng):
+    """A hundred inputs that move as three: what they share is kept far better than by rounding each weight alone."""
+    seen = rng.standard_normal((400, 3)) @ rng.standard_normal((3, 100))
+    weights = matrix(rng, (100, 7))
+    plain, found = (quantize(weights, precision, covariance=moments).widened(np.float64)
+                    for moments in (None, seen.T @ seen / len(seen)))
+    errors = [np.sqrt(np.mean((seen @ (weights - widened)) ** 2)) for widened in (plain, found)]
+    assert errors[1] < 0.25 * errors[0]
+
+
+@COMPENSATED
 @pytest.mark.parametrize("rank", [0, 1, 5])
-def test_compensated_rounding_takes_any_covariance(rank, rng):
+def test_compensated_rounding_takes_any_covariance(precision, rank, rng):
     """Inputs that never move, or move together, leave a singular covariance."""
     seen = rng.standard_normal((50, rank)) @ rng.standard_normal((rank, 40))
     weights = matrix(rng, (40, 6))
-    stored = quantize(weights, "int4", covariance=seen.T @ seen / 50)
+    stored = quantize(weights, precision, covariance=seen.T @ seen / 50)
     assert np.all(np.isfinite(stored.widened()))
     exact, found = seen @ weights, seen @ stored.widened(np.float64)
     assert np.sqrt(np.mean((exact - found) ** 2)) <= 0.3 * np.sqrt(np.mean(exact**2)) if rank else True
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 3.4e38])
+def test_bfloat16_that_is_not_finite_spoils_no_other_weight(bad, rng):
+    weights = matrix(rng, (40, 6))
+    weights[3, 2] = bad
+    np.testing.assert_array_equal(quantize(weights, "bfloat16", covariance=np.ones((40, 40))).values, bfloat16(weights))
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "int8", "int4"])

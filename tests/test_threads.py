@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import edgelstm
-from edgelstm import rows, threads
+from edgelstm import rows, session, threads
 from edgelstm.ops import recurrent
 from tests.conftest import Layers, stacked_graph
 
@@ -136,6 +136,48 @@ def test_dependent_rows_are_left_to_a_team(rng, sharing):
     model = edgelstm.load(graph, threads=2)
     np.testing.assert_allclose(model.predict(values), edgelstm.load(graph).predict(values), atol=1e-6)
     assert len(model._programs._teams) == 1
+
+
+def late(monkeypatch, delays):
+    """Every member begins after a delay of its own, in seconds; None is never. Gives the jobs that never began."""
+    left = []
+
+    def at_once(jobs):
+        members = [threading.Timer(delay, job) for delay, job in zip(delays, jobs, strict=True) if delay is not None]
+        left[:] = [job for delay, job in zip(delays, jobs, strict=True) if delay is None]
+        for member in members:
+            member.start()
+        for member in members:
+            member.join()
+
+    monkeypatch.setattr(threads, "_at_once", at_once)
+    return left
+
+
+@pytest.mark.parametrize("delays", [(0, None), (0, 0.05), (0.05, 0), (0, None, None), (0, None, 0), (0, 0, 0.05), (0.02, 0, None)])
+@pytest.mark.parametrize("units", [16, 33, 65])
+def test_a_team_without_all_its_members_gives_the_same_numbers(rng, sharing, monkeypatch, delays, units):
+    left = late(monkeypatch, delays)
+    net = Layers()
+    x = net.builder.input("x", "float32", ("batch", "time", 5))
+    graph = net.graph(y=net.recurrent("lstm", net.recurrent("lstm", x, units, gates=4), units, gates=4, reverse=True))
+    values = rng.standard_normal((1, 40, 5)).astype(np.float32)
+    found, expected = edgelstm.load(graph, threads=len(delays)).predict(values), edgelstm.load(graph).predict(values)
+    np.testing.assert_array_equal(found, expected)
+    for job in left:
+        job()
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_runs_pass_after_a_team_dissolved(rng, sharing, monkeypatch):
+    late(monkeypatch, (0, None))
+    model, x = edgelstm.load(one_layer(33), threads=2), rng.standard_normal((1, 40, 5)).astype(np.float32)
+    teams = []
+    bind = session.TeamSession.bind
+    monkeypatch.setattr(session.TeamSession, "bind", lambda self, ports: (teams.append(run), bind(self, ports)))
+    for run in range(40):
+        model.predict(x)
+    assert teams == [0, 2, 6, 14, 30]
 
 
 def test_two_callers_of_one_model_do_not_meet(rng, sharing):

@@ -13,6 +13,7 @@ from edgelstm.aot import targets
 from edgelstm.aot.archive import archive
 from edgelstm.aot.artefacts import Artefacts
 from edgelstm.aot.cmake import cmake
+from edgelstm.aot.folder import SUMS
 from edgelstm.aot.header import header
 from edgelstm.aot.main_c import main_c
 from edgelstm.aot.module import Wishes, emit_object, entries, link_weights, optimised
@@ -68,6 +69,7 @@ def build(source: Any, outdir: PathLike, target: str = "native", *, cpu: str | N
     _check_limits(report, max_ram, max_flash)
     _add_files(made, folder, self_test)
     report = _listing(report, made)
+    made.about[SUMS] = "what builds have written here: `sha256sum -c`, and what the next one may replace"
     made.add("README.md", readme(made, report, folder.resolve().name))
     made.write(folder)
     return report

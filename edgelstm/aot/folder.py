@@ -25,7 +25,8 @@ def write_folder(folder: Path, files: Mapping[str, bytes], replaces: Sequence[st
         _check_foreign(folder, files, listed)
         gone = {name for pattern in replaces for name in _matching(folder, pattern) if name in listed and name not in files}
         kept = {name: known for name, known in listed.items() if name not in gone and (folder / name).is_file()}
-        _write(folder, {**files, SUMS: _sums(kept | {name: _digest(content) for name, content in files.items()})})
+        ours = {name: _digest(content) for name, content in files.items() if not _is_cache(name)}
+        _write(folder, {**files, SUMS: _sums(kept | ours)})
         for name in gone:
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
@@ -35,7 +36,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes], replaces: Sequence[st
 def _check_foreign(folder: Path, files: Mapping[str, bytes], listed: Mapping[str, str]) -> None:
     for name, content in files.items():
         path = folder / name
-        if path.parent.name == "__pycache__" or not os.path.lexists(path):
+        if _is_cache(name) or not os.path.lexists(path):
             continue
         if not path.is_file() or _digest(path.read_bytes()) not in (listed.get(name), _digest(content)):
             raise BuildError(f"{path}: was not written by a build, or was changed since, and would be lost; move it away or "
@@ -87,6 +88,11 @@ def _listed(folder: Path) -> dict[str, str]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     return {name: known for known, separator, name in (line.partition("  ") for line in lines) if separator}
+
+
+def _is_cache(name: str) -> bool:
+    """Whether Python itself may write this file again."""
+    return "__pycache__" in Path(name).parts
 
 
 def _matching(folder: Path, pattern: str) -> Iterator[str]:

@@ -17,7 +17,7 @@ from numba.core import config
 
 OLDEST = (7, 5)  # compute capability
 SIMULATED = bool(config.ENABLE_CUDASIM)
-LANES = 4 if SIMULATED else 32  # of a panel; the simulator's threads are threads of the system, so it gets few
+LANES = 2 if SIMULATED else 32  # of a panel; the simulator's threads are threads of the system, so it gets few
 
 __all__ = ["LANES", "OLDEST", "SIMULATED", "Graph", "check", "cuda", "describe", "device_errors", "empty", "machine", "resident",
            "types", "zeros"]
@@ -111,8 +111,12 @@ def machine() -> dict[str, Callable[..., Any]]:
         }  # fmt: skip
     from numba.cuda import libdevice as lib
 
-    return {"fma": lib.fmaf, "absolute": lib.fabsf, "sqrt": lib.sqrtf, "copysign": lib.copysignf, "nearest": lib.rintf,
-            "floor": lib.floorf, "ceil": lib.ceilf, "truncate": lib.truncf, "bits": lib.float_as_int, "number": lib.int_as_float}
+    return {
+        "fma": lambda a, b, c: lib.fmaf(a, b, c), "absolute": lambda x: lib.fabsf(x), "sqrt": lambda x: lib.sqrtf(x),
+        "copysign": lambda magnitude, sign: lib.copysignf(magnitude, sign), "nearest": lambda x: lib.rintf(x),
+        "floor": lambda x: lib.floorf(x), "ceil": lambda x: lib.ceilf(x), "truncate": lambda x: lib.truncf(x),
+        "bits": lambda x: lib.float_as_int(x), "number": lambda n: lib.int_as_float(np.int32(n)),
+    }  # fmt: skip
 
 
 class Graph:

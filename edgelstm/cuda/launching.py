@@ -8,7 +8,7 @@ import numpy as np
 
 from edgelstm.cuda.driver import SIMULATED, cuda
 
-THREADS = 8 if SIMULATED else 256
+THREADS = 4 if SIMULATED else 256
 BLOCKS = 2 if SIMULATED else 4096  # of kernels whose threads walk over all elements
 
 Args = dict[str, Any]

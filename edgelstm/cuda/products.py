@@ -29,8 +29,8 @@ class Tile:
         return self.rows // self.down * (self.columns // self.across)
 
 
-TALL = Tile(4, 8, 4, 2, 2) if SIMULATED else Tile(64, 64, 16, 4, 4)
-FLAT = Tile(2, 4, 4, 1, 1) if SIMULATED else Tile(8, 32, 32, 1, 1)  # for few rows
+TALL = Tile(4, 4, 4, 2, 2) if SIMULATED else Tile(64, 64, 16, 4, 4)
+FLAT = Tile(2, 2, 4, 1, 1) if SIMULATED else Tile(8, 32, 32, 1, 1)  # for few rows
 
 
 @cache
@@ -59,7 +59,7 @@ def panel_rows(form: str) -> Any:
 def _kernel(form: str, tile: Tile) -> Any:
     rows, columns, depth, down, across = tile.rows, tile.columns, tile.depth, tile.down, tile.across
     threads, wide = tile.threads, tile.columns // tile.across
-    f32 = types.float32
+    f32, count = types.float32, down * across
     load_x, load_w = _load_x(tile), _load_w(form, tile)
     multiply, finish = _multiply(tile), _finish(tile)
 
@@ -68,8 +68,8 @@ def _kernel(form: str, tile: Tile) -> Any:
         first_row, first_column = cuda.blockIdx.x * rows, cuda.blockIdx.y * columns
         x_tile = cuda.shared.array((depth, rows), f32)
         w_tile = cuda.shared.array((depth, columns), f32)
-        sums = cuda.local.array(down * across, f32)
-        for e in range(down * across):
+        sums = cuda.local.array(count, f32)
+        for e in range(count):
             sums[e] = 0.0
         inner = sizes[2] * sizes[3]
         for start in range(0, inner, depth):

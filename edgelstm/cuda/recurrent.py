@@ -19,10 +19,10 @@ from edgelstm.cuda.scalars import device
 from edgelstm.cuda.sweeps import Block
 from edgelstm.kernels.recurrent import Sequence, Step
 
-WHOLE = 8 if SIMULATED else 512  # units that one block walks through time with
-THREADS = 8 if SIMULATED else 512
+WHOLE = 6 if SIMULATED else 512  # units that one block walks through time with
+THREADS = 4 if SIMULATED else 512
 SHARED = 47 << 10  # bytes that every device gives a block unasked
-SLICE = 4 if SIMULATED else 32  # units of a block where several share the units
+SLICE = 2 if SIMULATED else 32  # units of a block where several share the units
 MOST_ROWS = 2 if SIMULATED else 4  # of the batch, for a block
 
 

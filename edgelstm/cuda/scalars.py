@@ -58,7 +58,7 @@ def _plain() -> dict[str, Any]:
         "min": lambda a, b: a if a < b else b, "max": lambda a, b: a if a > b else b,
         "less": lambda a, b: a < b, "less_equal": lambda a, b: a <= b, "equal": lambda a, b: a == b,
         "both": lambda m, n: m and n, "either": lambda m, n: m or n, "invert": lambda m: not m,
-        "any_set": lambda m: m, "all_set": lambda m: m, "select": lambda m, a, b: a if m else b,
+        "any_set": lambda m: m, "all_set": lambda m: m, "select": lambda m, a, b: np.float32(a) if m else np.float32(b),
         "sum": lambda x: x, "least": lambda x: x, "greatest": lambda x: x,
         "splat": lambda s: np.float32(s), "f32": lambda s: np.float32(s), "zero": lambda: np.float32(0.0),
     }  # fmt: skip

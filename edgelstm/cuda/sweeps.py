@@ -84,7 +84,7 @@ def _stage(rows: int) -> Any:
 
 def _multiply(form: str, gates: int, rows: int) -> Any:
     value, stored = weight(form), panel_rows(form)
-    panel, f32 = gates * LANES, types.float32
+    panel, count, f32 = gates * LANES, rows * gates, types.float32
 
     def multiply(q, block, x, at, r):
         span, width = block.end - block.begin, _width(q.units)
@@ -94,16 +94,16 @@ def _multiply(form: str, gates: int, rows: int) -> Any:
             part = i // span
             unit = block.begin + i - part * span
             column = unit // LANES * stored(q.units) * panel + unit % LANES
-            sums = cuda.local.array(rows * gates, f32)
-            for e in range(rows * gates):
+            sums = cuda.local.array(count, f32)
+            for e in range(count):
                 sums[e] = 0.0
             for k in range(part * share, min(q.units, (part + 1) * share)):
                 for g in range(gates):
                     factor = value(r, column + g * LANES, panel, k, q.units)
                     for m in range(rows):
                         sums[m * gates + g] += x[at + m * width + k] * factor
-            for e in range(rows * gates):
-                block.partial[(part * rows * gates + e) * span + unit - block.begin] = sums[e]
+            for e in range(count):
+                block.partial[(part * count + e) * span + unit - block.begin] = sums[e]
 
     return device(multiply)
 

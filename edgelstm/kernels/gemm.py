@@ -18,40 +18,44 @@ def gemm(v: Any, form: Format, vectors: int) -> Any:
     run = _columns(v, form, vectors)
 
     def gemm(x, w, bias, y, rows, n_in, n_out, x_stride, y_stride):
-        run(x, w, bias, y, 0, rows, n_in, n_out, x_stride, y_stride)
+        run(x, w, bias, y, rows, 0, n_out, n_in, n_out, x_stride, y_stride)
 
     return gemm
 
 
 def gemm_team(v: Any, form: Format, vectors: int) -> Any:
-    """The same by a team, each member on its share of the rows."""
-    run, wait, share = _columns(v, form, vectors), team.wait(v), team.share(v)
-    several = form.row_block(v, vectors)
+    """The same by a team, each member on its share of the columns, those of the units that it has in a recurrent kernel."""
+    run, enter, meet, share = _columns(v, form, vectors), team.enter(v), team.meet(v), team.share(v)
+    lanes = v.lanes
 
     def gemm_team(x, w, bias, y, rows, n_in, n_out, x_stride, y_stride, member, members, barrier, idle):
-        together = team.Team(member, members, barrier, idle)
-        wait(together)
-        first, end = share(together, rows, several)
-        run(x, w, bias, y, first, end, n_in, n_out, x_stride, y_stride)
-        wait(together)
+        those = team.Team(member, members, barrier, idle)
+        together = enter(those)
+        begin, end = share(those, n_out, vectors * lanes)
+        if not together:
+            begin, end = 0, n_out if member == 0 else 0
+        run(x, w, bias, y, rows, begin, end, n_in, n_out, x_stride, y_stride)
+        patience = team.PATIENCE + rows * n_in * (end - begin) // lanes  # as long as the share of another takes
+        if together and not meet(those, patience) and member == 0:
+            run(x, w, bias, y, rows, end, n_out, n_in, n_out, x_stride, y_stride)
 
     return gemm_team
 
 
 def _columns(v: Any, form: Format, vectors: int) -> Any:
-    """All columns of the rows from `first` to `end`."""
+    """The columns from `begin`, where a block begins, to `end`."""
     several = form.row_block(v, vectors)
     run_several, run_one = _rows(v, form, vectors, several), _rows(v, form, vectors, 1)
     lanes = v.lanes
 
     @v.inline
-    def run(x, w, bias, y, first, end, n_in, n_out, x_stride, y_stride):
-        whole = end - (end - first) % several
-        unit = 0
-        while unit * vectors < n_out:
-            for r in range(first, whole, several):
+    def run(x, w, bias, y, rows, begin, end, n_in, n_out, x_stride, y_stride):
+        whole = rows - rows % several
+        unit = begin // vectors
+        while unit * vectors < end:
+            for r in range(0, whole, several):
                 run_several(x, w, bias, y, r, unit, n_in, n_out, x_stride, y_stride)
-            for r in range(whole, end):
+            for r in range(whole, rows):
                 run_one(x, w, bias, y, r, unit, n_in, n_out, x_stride, y_stride)
             unit += lanes
 

@@ -128,25 +128,31 @@ def walk(v: Any, step: Any) -> Any:
 def walk_together(v: Any, step: Any) -> Any:
     """`run(sequence, h0, hn, weights, options, team)`: the same by a team, each member on its share of the units.
 
-    What member 0 did before is seen by all members, and what all did is seen by member 0 afterwards.
+    What member 0 did before is seen by all members, and what all did is seen by member 0 afterwards. Where the team dissolves,
+    member 0 does the other steps alone.
     """
     load, save, at, lanes = load_state(v), save_state(v), state_at(v), v.lanes
-    wait, share, prefetch, width = team.wait(v), team.share(v), v.prefetch, padded(v)
+    enter, meet, share, prefetch, width = team.enter(v), team.meet(v), team.share(v), v.prefetch, padded(v)
+    patience, line = team.PATIENCE, team.WORDS
 
     @v.inline
     def run(q, h0, hn, weights, options, members):
         now, other = 0, at(q, 1)
-        begin, end = share(members, q.units, lanes)
         if members.member == 0:
             load(q, now, h0)
-        wait(members)
-        for s in range(q.steps):
+        together = enter(members)
+        begin, end = share(members, q.units, lanes)
+        s = 0
+        while s < q.steps and (together or members.member == 0):
+            if not together:
+                begin, end = 0, q.units
             t = q.steps - 1 - s if q.reverse else s
             step(q, Step(t, s == 0, now, other, begin, end, members.member), weights, options)
-            wait(members)
-            now, other = other, now
-            for i in range(now, now + q.batch * width(q), team.SPACING):
-                prefetch(q.work, i)
+            now, other, s = other, now, s + 1
+            if together:
+                together = meet(members, patience)
+                for i in range(now, now + q.batch * width(q), line):
+                    prefetch(q.work, i)
         if members.member == 0:
             save(q, now, hn)
 
@@ -228,7 +234,7 @@ def _rows(v: Any, form: Format, gates: int, rows: int, finish_row: Any, biased: 
     def run(q, step, at, stride, r, rb, b, unit, options):
         for row in range(b, b + rows):
             place = step.t * q.p_t + row * q.p_b + unit * projected
-            for line in range(place, place + block_width, team.SPACING):
+            for line in range(place, place + block_width, team.WORDS):
                 prefetch(q.p, line)
         sums = begin(rb, unit * gates)
         sums = product(sums, q.work, at + b * stride, stride, r, panel(unit, q.units), q.units)

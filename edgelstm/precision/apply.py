@@ -86,7 +86,7 @@ class _Writer:
     def _covariance(self, role: str, value: str) -> np.ndarray | None:
         """The second moments of what weights are multiplied with, in the mean over the nodes that share them."""
         sharing = [self._seen(node, role) for node in layers(self._graph) if weights_of(node).get(role) == value]
-        found = [seen.covariance for seen in sharing if seen is not None]
+        found = [seen.shrunk for seen in sharing if seen is not None]
         return np.mean(found, axis=0) if found else None
 
     def _fresh(self, name: str) -> str:

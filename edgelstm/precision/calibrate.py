@@ -35,10 +35,18 @@ _FRACTIONS = np.geomspace(0.05, 1.0, 60)  # of the largest activation, tried as 
 
 @dataclass(frozen=True, eq=False)
 class Observed:
-    """The activations that multiply one weight matrix: a scale by each kind of range, and their second moments."""
+    """The activations that multiply one weight matrix: a scale by each kind of range, their second moments, and how much of what
+    those tell of two different inputs is chance (0 .. 1)."""
 
     scales: Mapping[str, float]
     covariance: np.ndarray
+    chance: float
+
+    @property
+    def shrunk(self) -> np.ndarray:
+        """The second moments without what is chance, in the mean (Schaefer and Strimmer 2005)."""
+        own = np.diag(np.diag(self.covariance))
+        return self.chance * own + (1 - self.chance) * self.covariance
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +149,16 @@ def _multiplied(graph: Graph) -> dict[str, dict[str, list[str]]]:
 def _observed(node: Node, role: str, arrays: list[np.ndarray], graph: Graph) -> Observed:
     rows = np.concatenate([_rows(node, array, graph) for array in arrays])
     some = rows[:: -(-len(rows) // MOST_ROWS) or 1].astype(np.float64)
-    return Observed({name: fitted_scale(np.abs(rows), name) for name in RANGES}, some.T @ some / max(1, len(some)))
+    covariance = some.T @ some / max(1, len(some))
+    return Observed({name: fitted_scale(np.abs(rows), name) for name in RANGES}, covariance, chance(some, covariance))
+
+
+def chance(rows: np.ndarray, covariance: np.ndarray) -> float:
+    """The variance of the second moments of two different columns, as estimated from so many rows, over their squares."""
+    squares = np.square(rows)
+    products = np.mean(np.sum(squares, axis=1) ** 2 - np.sum(np.square(squares), axis=1)) if len(rows) else 0.0
+    found = np.sum(np.square(covariance)) - np.sum(np.square(np.diag(covariance)))
+    return float(np.clip((products - found) / (len(rows) * found), 0, 1)) if found > 0 else 1.0
 
 
 def _rows(node: Node, array: np.ndarray, graph: Graph) -> np.ndarray:

@@ -14,12 +14,14 @@ _BLOCK = 64  # inputs whose errors are passed on to all later ones at once
 Row = tuple[np.ndarray, np.ndarray]  # the numbers of one input's weights, and what they stand for
 
 
-def compensated(matrix: np.ndarray, covariance: np.ndarray, rounded: Callable[[int, np.ndarray], Row]) -> np.ndarray:
+def compensated(matrix: np.ndarray, covariance: np.ndarray, dtype: str, rounded: Callable[[int, np.ndarray], Row]) -> np.ndarray:
     """The numbers of a matrix (n_in, n_out). `rounded(i, weights)` rounds the weights of input i.
 
     `covariance` (n_in, n_in) are the second moments of the inputs that the matrix is multiplied with.
     """
-    rows: list[np.ndarray] = []
+    values = np.zeros(matrix.shape, dtype)
+    if not values.size:
+        return values
     order = np.argsort(-np.diag(covariance), kind="stable")
     upper = _inverse_factor(covariance[np.ix_(order, order)])
     rest = matrix[order].astype(np.float64)
@@ -27,12 +29,11 @@ def compensated(matrix: np.ndarray, covariance: np.ndarray, rounded: Callable[[i
         end = min(first + _BLOCK, len(order))
         errors = np.zeros((end - first, matrix.shape[1]))
         for i in range(first, end):
-            numbers, widened = rounded(order[i], rest[i])
-            rows.append(numbers)
+            values[order[i]], widened = rounded(order[i], rest[i])
             errors[i - first] = (rest[i] - widened) / upper[i, i]
             rest[i + 1:end] -= np.outer(upper[i, i + 1:end], errors[i - first])
         rest[end:] -= upper[first:end, end:].T @ errors
-    return np.stack(rows)[np.argsort(order)] if rows else np.zeros(matrix.shape, rounded(0, rest[:1])[0].dtype)
+    return values
 
 
 def _inverse_factor(covariance: np.ndarray) -> np.ndarray:

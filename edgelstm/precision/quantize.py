@@ -44,11 +44,11 @@ def quantize(matrix: np.ndarray, precision: str, *, scales: str = "mse", covaria
     if precision == "int4":
         values, scale = _int4(matrix, scales)
         if covariance is not None:
-            values = compensated(matrix, covariance, lambda i, row: _row(row, scale[i // GROUP], INT4_LIMITS))
+            values = compensated(matrix, covariance, "int8", lambda i, row: _row(row, scale[i // GROUP], INT4_LIMITS))
         return Stored(precision, pack_nibbles(values), bfloat16(scale), matrix.shape)
     values, scale = _in_chunks(matrix, lambda part: _int8(part, scales))
     if covariance is not None:
-        values = compensated(matrix, covariance, lambda _, row: _row(row, scale, INT8_LIMITS))
+        values = compensated(matrix, covariance, "int8", lambda _, row: _row(row, scale, INT8_LIMITS))
     return Stored(precision, values, scale, matrix.shape)
 
 
@@ -56,7 +56,7 @@ def _as_bfloat16(matrix: np.ndarray, covariance: np.ndarray | None) -> Stored:
     """Errors can be made up for only where all of them are finite."""
     values = bfloat16(matrix)
     if covariance is not None and np.all(np.isfinite(bfloat16_widened(values))):
-        values = compensated(matrix, covariance, _bfloat16_row)
+        values = compensated(matrix, covariance, "uint16", _bfloat16_row)
     return Stored("bfloat16", values, None, matrix.shape)
 
 

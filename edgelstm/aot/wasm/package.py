@@ -98,7 +98,7 @@ stream.close();                    // gives its memory back to the model
 
 {ports}
 
-The module is {size:,} bytes, imports nothing and needs a runtime with 128-bit SIMD (Chrome 93, Firefox 92, Safari 16.4, Node 18).
+The module is {size:,} bytes, imports nothing and needs 128-bit SIMD (Chrome 93, Firefox 92, Safari 16.4, Node 18).
 Frames are typed arrays or arrays of numbers; wrong lengths and values throw a RangeError or TypeError and leave the state
 as it was. An instance has {stack:,} bytes of stack, arena, staged frames, and {state:,} bytes for each stream. Keep the files
 together: `{name}.js` refuses a module of another build. A path or a `file:` URL works in Node, what `fetch` takes everywhere.

@@ -19,7 +19,8 @@ Memory (no alignment needed)
     load_u8(p, i) -> V              lanes bytes of a u8*, as float32
     is_null(p) -> bool
 Memory that threads share, int32
-    atomic_add(p, i, n)             p[i] += n, whole; what was written before is seen by whoever sees the sum
+    atomic_add(p, i, n) -> int32    p[i] += n, whole; gives what was there; in one order for all threads
+    atomic_store(p, i, n)           p[i] = n; what was written before is seen by whoever loads it
     atomic_load(p, i) -> int32
     prefetch(p, i)                  asks for the cache line of p[i]
     call(address)                   calls the function without parameters that lies there

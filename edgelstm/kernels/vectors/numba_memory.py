@@ -16,7 +16,7 @@ _BYTE = ir.IntType(8)
 def members(lanes: int) -> dict[str, Any]:
     """The intrinsics for vectors of `lanes` float32, by name."""
     return {**_makers(lanes), **_whole(lanes), **_partial(lanes), "is_null": is_null, "atomic_add": atomic_add,
-            "atomic_load": atomic_load, "call": call_at, "prefetch": prefetch}
+            "atomic_load": atomic_load, "atomic_store": atomic_store, "call": call_at, "prefetch": prefetch}
 
 
 @intrinsic
@@ -31,24 +31,36 @@ def is_null(pointer: types.Type) -> Any:
 
 @intrinsic
 def atomic_add(p: types.Type, i: types.Type, number: types.Type) -> Any:
-    """p[i] += number at once; everything written before is seen by who sees the sum."""
+    """p[i] += number at once, and what was there; of two threads that write and then add, one sees what the other wrote."""
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Signature, values: list[ir.Value]) -> ir.Value:
         p, i, number = values
-        builder.atomic_rmw("add", builder.gep(p, [i]), context.cast(builder, number, sig.args[2], types.int32), "seq_cst")
-        return context.get_dummy_value()
+        return builder.atomic_rmw("add", builder.gep(p, [i]), context.cast(builder, number, sig.args[2], types.int32), "seq_cst")
 
-    return signature(types.void, p, _WORD, number), codegen
+    return signature(types.int32, p, _WORD, number), codegen
 
 
 @intrinsic
 def atomic_load(p: types.Type, i: types.Type) -> Any:
-    """p[i] as other threads left it."""
+    """p[i] as other threads left it; what they wrote before they stored that is seen too."""
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Signature, values: list[ir.Value]) -> ir.Value:
-        return builder.load_atomic(builder.gep(values[0], [values[1]]), "seq_cst", 4)
+        return builder.load_atomic(builder.gep(values[0], [values[1]]), "acquire", 4)
 
     return signature(types.int32, p, _WORD), codegen
+
+
+@intrinsic
+def atomic_store(p: types.Type, i: types.Type, number: types.Type) -> Any:
+    """p[i] = number, seen by other threads after all that was written before."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Signature, values: list[ir.Value]) -> ir.Value:
+        p, i, number = values
+        number = context.cast(builder, number, sig.args[2], types.int32)
+        builder.store_atomic(number, builder.gep(p, [i]), "release", 4)
+        return context.get_dummy_value()
+
+    return signature(types.void, p, _WORD, number), codegen
 
 
 @intrinsic

@@ -80,8 +80,14 @@ class Vectors(Integers):
         return max(0, min(self.lanes, n))
 
     @staticmethod
-    def atomic_add(p: Pointer, i: int, number: int) -> None:
+    def atomic_add(p: Pointer, i: int, number: int) -> int:
+        before = p[i]
         p[i] += number
+        return before
+
+    @staticmethod
+    def atomic_store(p: Pointer, i: int, number: int) -> None:
+        p[i] = number
 
     @staticmethod
     def atomic_load(p: Pointer, i: int) -> int:

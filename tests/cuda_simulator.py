@@ -1,0 +1,24 @@
+"""Runs test files on the simulator of numba.cuda, which must be switched on before numba is imported: in a process of its own."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
+INSTALLED = importlib.util.find_spec("numba_cuda") is not None
+
+needs_package = pytest.mark.skipif(not INSTALLED, reason="numba-cuda is not installed: pip install 'edgelstm[cuda]'")
+on_simulator = pytest.mark.skipif(not (SIMULATED and INSTALLED), reason="runs on the simulator, from tests/test_cuda.py")
+
+
+def run_tests(*files: str) -> None:
+    """Fail with the output of pytest where one of the tests fails, or none ran."""
+    sources = [str(ROOT / "tests" / file) for file in files]
+    found = subprocess.run([sys.executable, "-W", "ignore", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *sources],
+                           capture_output=True, text=True, cwd=ROOT, env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1"})
+    assert found.returncode == 0 and " passed" in found.stdout and "skipped" not in found.stdout, found.stdout[-6000:] + found.stderr

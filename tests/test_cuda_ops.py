@@ -1,0 +1,59 @@
+"""Op cases on the device against the float64 references, by the simulator: the smaller cases of every op."""
+
+import sys
+from collections import defaultdict
+
+import cuda_simulator
+import numpy as np
+import pytest
+from test_ops import CASES, graph_of
+
+from edgelstm import reference
+from edgelstm.model import Model
+
+pytestmark = cuda_simulator.on_simulator
+sys.setswitchinterval(2e-5)  # the simulator's threads wait for each other
+
+LARGEST = 600  # elements of a case's inputs
+PER_OP = 6
+RECURRENT = ("lstm", "gru", "simple_rnn")
+FORMATS = ("int8", "int4")
+
+
+def chosen() -> list:
+    """Of every op the smallest cases, and of the recurrent ones all small enough; none that reads weights of few bits."""
+    by_op = defaultdict(list)
+    for op, case in CASES:
+        precision = case.attrs.get("precision", "float32")
+        size = sum(np.asarray(array).size for array in case.inputs if array is not None)
+        if size <= LARGEST and not precision.startswith(FORMATS) and not op.name.endswith("_integer"):
+            by_op[op.name].append((size, op, case))
+    found = []
+    for name, cases in by_op.items():
+        cases.sort(key=lambda entry: entry[0])
+        found += [(op, case) for _, op, case in (cases if name in RECURRENT else spread(cases))]
+    return found
+
+
+def spread(cases: list) -> list:
+    """A few from the smallest to the largest."""
+    return [cases[k * (len(cases) - 1) // (PER_OP - 1)] for k in range(PER_OP)] if len(cases) > PER_OP else cases
+
+
+@pytest.mark.parametrize(("op", "case"), chosen(), ids=lambda value: getattr(value, "name", None))
+def test_device_equals_reference(op, case):
+    graph, feeds = graph_of(op, case)
+    expected = reference.run(graph, feeds)
+    with np.errstate(all="ignore"):
+        found = Model(graph, device="cuda").run(feeds)
+    for name, array in found.items():
+        assert array.shape == expected[name].shape
+        with np.errstate(over="ignore"):
+            wanted = expected[name].astype(array.dtype)
+        np.testing.assert_allclose(array, wanted, rtol=case.rtol, atol=case.atol, equal_nan=True, err_msg=name)
+
+
+def test_all_ops_but_the_integer_ones_are_covered():
+    covered = {op.name for op, _ in chosen()}
+    missing = {op.name for op, _ in CASES} - covered
+    assert {name for name in missing if "integer" not in name} <= {"quantize", "dequantize", "requantize"}
