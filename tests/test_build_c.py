@@ -63,14 +63,41 @@ def test_the_self_test_fails_for_other_weights(tmp_path):
     assert done.returncode == 1 and "FAILED" in done.stdout
 
 
-def test_cmake_builds_and_runs_the_self_test(tmp_path):
-    for tool in ("cmake", "ctest", "gcc"):
+def cmake(folder, source):
+    """Configure and build `source` into the folder "made"."""
+    for tool in ("cmake", "ctest", "g++"):
         if shutil.which(tool) is None:
-            pytest.skip(f"{tool} is not installed (apt install cmake gcc)")
-    edgelstm.build(cell("lstm"), tmp_path / "out", self_test=True)
-    subprocess.run(["cmake", "-S", "out", "-B", "made"], cwd=tmp_path, check=True, capture_output=True)
-    subprocess.run(["cmake", "--build", "made"], cwd=tmp_path, check=True, capture_output=True)
-    subprocess.run(["ctest", "--test-dir", "made"], cwd=tmp_path, check=True, capture_output=True)
+            pytest.skip(f"{tool} is not installed (apt install cmake g++)")
+    subprocess.run(["cmake", "-S", source, "-B", "made"], cwd=folder, check=True, capture_output=True)
+    subprocess.run(["cmake", "--build", "made"], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("weights", ["constants", "blob"])
+@pytest.mark.parametrize("name", ["out", "test", "all"])
+def test_cmake_builds_and_runs_the_self_test(tmp_path, name, weights):
+    edgelstm.build(cell("lstm"), tmp_path / name, self_test=True, weights=weights)
+    cmake(tmp_path, name)
+    done = subprocess.run(["ctest", "--test-dir", "made"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert "100% tests passed, 0 tests failed out of 1" in done.stdout
+
+
+APPLICATION = """
+cmake_minimum_required(VERSION 3.16)
+project(app CXX)
+add_subdirectory(net)
+add_executable(app app.cpp)
+target_link_libraries(app net)
+"""
+
+
+def test_cmake_takes_a_build_into_a_project_in_cpp(tmp_path):
+    edgelstm.build(cell("lstm"), tmp_path / "net", self_test=True)
+    (tmp_path / "net" / "main.c").unlink()  # the self-test is no part of the other project
+    (tmp_path / "CMakeLists.txt").write_text(APPLICATION)
+    (tmp_path / "app.cpp").write_text('#include "net.h"\nstatic NET_ALIGNED unsigned char state[NET_STATE_BYTES];\n'
+                                      "int main() { net_init(state); return 0; }\n")
+    cmake(tmp_path, ".")
+    run(tmp_path / "made" / "app")
 
 
 def test_objects_need_nothing_and_keep_nothing(tmp_path, graph):
@@ -193,9 +220,20 @@ def test_instances_do_not_see_each_other_and_the_float_mode_is_put_back(tmp_path
 
 def test_the_header_is_good_cpp_too(tmp_path):
     edgelstm.build(GRAPHS["two_in_two_out"](), tmp_path / "out")
-    (tmp_path / "out" / "use.cpp").write_text('#include "out.h"\nint main() { return OUT_STATE_BYTES == 0; }\n')
-    command = [compiler("g++"), "-Wall", "-Wextra", "-Werror", "-pedantic", "-c", "use.cpp"]
-    subprocess.run(command, cwd=tmp_path / "out", check=True)
+    (tmp_path / "out" / "use.cpp").write_text(
+        '#include "out.h"\nstatic OUT_ALIGNED unsigned char state[OUT_STATE_BYTES];\nint main() { out_init(state); return 0; }\n')
+    for standard in ("c++98", "c++11", "c++20"):
+        command = [compiler("g++"), f"-std={standard}", "-Wall", "-Wextra", "-Werror", "-pedantic", "use.cpp", "libout.a", "-o", "use"]
+        subprocess.run(command, cwd=tmp_path / "out", check=True)
+        run(tmp_path / "out" / "use")
+
+
+@pytest.mark.parametrize("standard", ["c99", "c11", "gnu17"])
+def test_all_c_is_strict(tmp_path, graph, standard):
+    edgelstm.build(graph, tmp_path / "m", self_test=True)
+    command = [compiler(), f"-std={standard}", *STRICT[1:], "-Wshadow", "-Wstrict-prototypes", "main.c", "libm.a", "-o", "program"]
+    subprocess.run(command, cwd=tmp_path / "m", check=True)
+    run(tmp_path / "m" / "program")
 
 
 @pytest.mark.parametrize("stem", ["9 lives", "während", "int", "a-b.c", "_x", "état"])
@@ -210,7 +248,8 @@ def test_any_file_name_gives_c_names(tmp_path, stem):
     run(tmp_path / "out" / "program")
 
 
-@pytest.mark.parametrize("name", ["result", "error", "new", "old", "steps", "state", "int", "a.b", "1", "%*/x", "i", "y"])
+@pytest.mark.parametrize("name", ["result", "error", "new", "old", "steps", "state", "int", "a.b", "1", "%*/x", "i", "y", "X",
+                                  "Y", "int8_t", "NULL", "linux", "EOF", "m_run", "é"])
 def test_any_port_name_gives_a_parameter(tmp_path, name):
     net = Layers()
     x = net.builder.input(name, "float32", ("batch", "time", 2))

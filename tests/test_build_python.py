@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from hypothesis import strategies as st
 import edgelstm
 from edgelstm import axes, reference
 from edgelstm.builder import GraphBuilder
-from tests.built import GRAPHS, cell, starting_state
+from edgelstm.probe import with_probes
+from tests.built import GRAPHS, cell, compiler, run, starting_state
 from tests.test_stream import explicit_state_graph
 
 MODELS = {**GRAPHS, "carried": explicit_state_graph, "starting": starting_state}
@@ -213,7 +215,7 @@ def test_the_folder_can_be_moved(tmp_path):
 
 
 def test_loading_a_folder_needs_no_compiler(folders):
-    code = ("import sys, edgelstm; edgelstm.load(sys.argv[1]).stream().step([0, 0, 0])\n"
+    code = ("import sys, edgelstm; m = edgelstm.load(sys.argv[1]); m.stream().step([0, 0, 0]); assert m.verify().ok\n"
             "print(' '.join(sorted({m.split('.')[0] for m in sys.modules})))")
     done = subprocess.run([sys.executable, "-c", code, folders["lstm", 1]], capture_output=True, text=True, check=True)
     assert not {"numba", "llvmlite", "onnx", "h5py", "edgelstm_converters"} & set(done.stdout.split())
@@ -225,11 +227,32 @@ def test_rows_that_depend_on_each_other_need_their_own_batch(tmp_path):
     mean = builder.add("reduce_mean", x, axes=[0], keepdims=True)
     builder.output("y", builder.add("sub", x, mean))
     graph = axes.mark(builder.build())
-    edgelstm.build(graph, tmp_path / "m", batch=3)
+    edgelstm.build(with_probes(graph), tmp_path / "m", batch=3, self_test=True)
+    assert edgelstm.load(tmp_path / "m").verify().ok
     model, x = edgelstm.load(tmp_path / "m"), np.random.default_rng(0).standard_normal((3, 4, 2)).astype(np.float32)
     np.testing.assert_allclose(model.predict(x), x - x.mean(0), atol=1e-6)
     with pytest.raises(edgelstm.ShapeError, match="batch=2"):
         model.predict(x[:2])
+
+
+def test_probes_are_those_that_a_build_can_run(tmp_path):
+    """A model with an explicit state and no time axis: its file proves other lengths than the one of a step."""
+    builder, rng = GraphBuilder(), np.random.default_rng(0)
+    x = builder.input("x", "float32", ("B", "frames", 3), batch=0)
+    h = builder.input("h", "float32", ("B", 1, 4), batch=0)
+    before = builder.add("transpose", h, perm=[1, 0, 2])
+    parts = [builder.constant(rng.standard_normal(shape) * 0.3) for shape in ((3, 12), (4, 12), (12,))]
+    cell = builder.add("gru", x, *parts, None, None, before, outputs=2, name="cell")
+    builder.output("y", cell[0])
+    builder.output("hn", builder.add("unsqueeze", cell[1], axes=[1]))
+    graph = with_probes(replace(builder.build(states=[("h", "hn")]), notes=()))
+    assert all(probe.inputs["x"].shape[1] > 1 for probe in graph.probes)
+    edgelstm.build(graph, tmp_path / "m", self_test=True)
+    model = edgelstm.load(tmp_path / "m")
+    assert model.verify().ok and len(model.verify().rows) == 4
+    command = [compiler(), "-fsanitize=address,undefined", "main.c", "libm.a", "-o", "program"]
+    subprocess.run(command, cwd=tmp_path / "m", check=True)
+    run(tmp_path / "m" / "program")
 
 
 def test_bad_folders_are_format_errors(tmp_path):
