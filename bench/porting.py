@@ -43,8 +43,8 @@ MODELS = {
 
 def sizes() -> Iterator[str]:
     """A table: code, RAM and stack of every model on every target, with the target's default of --optimize."""
-    yield "Bytes of code / RAM (state and arena) / stack, built as each target does by default (`size` on microcontrollers), weights"
-    yield "in flash besides; `soft` means float32 in software, whose helpers are not counted.\n"
+    yield "Bytes of code / RAM (state and arena) / stack, built as each target does by default (`size` on microcontrollers);"
+    yield "weights lie in flash besides; `soft` means float32 in software, whose helpers are not counted.\n"
     yield f"| target | {' | '.join(MODELS)} |"
     yield f"|---|{'---|' * len(MODELS)}"
     graphs = {name: make() for name, make in MODELS.items()}
@@ -72,8 +72,8 @@ def _span(found: set[int]) -> str:
 
 def instructions() -> Iterator[str]:
     """A table: instructions per multiply-accumulate, in the loop over the units and in a whole step."""
-    yield f"Instructions per multiply-accumulate, one step of an LSTM ({FEATURES}, {UNITS}), counted by qemu: in the innermost loop, and"
-    yield "in the whole step with its non-linearities and the quantization of activations.\n"
+    yield f"Instructions per multiply-accumulate, one step of an LSTM ({FEATURES}, {UNITS}), counted by qemu: in the innermost"
+    yield "loop, and in the whole step with its non-linearities and the quantization of activations.\n"
     yield "| machine | float32 loop | float32 step | int8 loop | int8 step |\n|---|---|---|---|---|"
     graphs = [MODELS["LSTM (40, 128)"](), MODELS["LSTM (40, 128) int8"]()]
     for name, machine in cross.MACHINES.items():

@@ -1,6 +1,6 @@
 """Reduced precision: speed beside other runtimes, accuracy, bytes, and what it costs real models.
 
-    python -m bench.quantization [--rows accuracy,step,sequence,bfloat16,int4,gru,bytes,models] [--sizes 40,128 ...]
+    python -m bench.quantization [--rows accuracy,integer,step,sequence,bfloat16,int4,gru,bytes,models] [--sizes 40,128 ...]
                                  [--litert-models DIR] [--corpus DIR] [--seconds 2] [--json | --markdown]
 
 Speed: two runtimes take turns in short bursts, after both were held against the float64 reference; a ratio is the median of the
@@ -28,6 +28,7 @@ from bench.peers import LITERT_MODELS, litert_dynamic_runner, onnxruntime_int8_r
 from bench.runners import NotComparable, Runner, Work, calling, edgelstm_runner, in_precision
 from edgelstm.benchmark import timing
 from edgelstm.precision import apply, calibrate, resolve
+from edgelstm.precision.integer import integer
 
 Found = dict[str, Any]
 
@@ -36,6 +37,7 @@ ACCURACY_LIMITS = {"int8": dict(zip(LARGE, (0.013, 0.013, 0.013, 0.022), strict=
                    "bfloat16": dict.fromkeys(LARGE, 3.5e-3), "int4": dict.fromkeys(LARGE, 0.16)}
 OVER_PEER = 0.9  # of the error of ONNX Runtime's DynamicQuantizeLSTM, which int8 may have
 CALIBRATION_SEQUENCES = 4
+INTEGER_SIZES = "16,32", "16,128"
 BYTES_SIZE, BYTES_LIMITS = "128,512", {"bfloat16": 0.51, "int8": 0.27, "int4": 0.16}
 HEADS = ("row", "size", "what", "value", "beside", "ratio", "spread", "target", "")
 
@@ -71,7 +73,7 @@ SPEEDS = {
     "int4": Speed("lstm", "sequence", "int4", _own_int8, _targets(1.0, 0.90, 0.75, 0.75)),
     "gru": Speed("gru", "sequence", "int8", onnxruntime_runner, _targets(1 / 3, 1 / 3, 1 / 3)),
 }
-ROWS = ("accuracy", *SPEEDS, "bytes", "models")
+ROWS = ("accuracy", "integer", *SPEEDS, "bytes", "models")
 
 
 def speed(row: str, size: str, seconds: float) -> Found:
@@ -103,16 +105,17 @@ def accuracy(size: str) -> Iterator[Found]:
     def error(runner: Runner) -> float:
         return side_by_side.largest_error(runner, inputs, expected)
 
-    errors = {name: error(edgelstm_runner(replace(work, precision=name))) for name in ACCURACY_LIMITS}
+    errors = {}
     for name, limits in ACCURACY_LIMITS.items():
+        runners = edgelstm_runner(replace(work, precision=name)), _calibrated(work, name)
+        errors[name], calibrated = map(error, runners)
+        beside, typical = (root_mean_square(runner, inputs, expected) for runner in runners)
         yield {"row": "accuracy", "size": size, "what": f"largest error of {name}", "value": errors[name],
                "target": limits[size]}
-    plain, calibrated = edgelstm_runner(replace(work, precision="int4")), _calibrated(work, "int4")
-    yield {"row": "accuracy", "size": size, "what": "largest error of int4 with calibration data", "value": error(calibrated),
-           "target": ACCURACY_LIMITS["int4"][size]}
-    typical, beside = (root_mean_square(runner, inputs, expected) for runner in (calibrated, plain))
-    yield {"row": "accuracy", "size": size, "what": "int4 with calibration data, root mean square error", "target": 1.0,
-           "value": typical, "beside": f"without {beside:.3g}", "ratio": typical / beside}
+        yield {"row": "accuracy", "size": size, "what": f"largest error of {name}, calibrated", "value": calibrated,
+               "target": limits[size]}
+        yield {"row": "accuracy", "size": size, "what": f"{name}, calibrated: root mean square error", "target": 1.0,
+               "value": typical, "beside": f"not calibrated {beside:.3g}", "ratio": typical / beside}
     what = {"row": "accuracy", "size": size, "what": "int8, error over that of a peer", "target": OVER_PEER}
     try:
         peer = error(onnxruntime_int8_runner(work))
@@ -133,9 +136,26 @@ def root_mean_square(runner: Runner, inputs: Sequence[np.ndarray], expected: Seq
 
 def _calibrated(work: Work, precision: str) -> Runner:
     """EdgeLSTM with weights rounded by the help of sequences that no error is measured on."""
+    graph = work.cell.graph
+    return calling("EdgeLSTM", edgelstm.load(apply(graph, resolve(graph, precision), calibrate(graph, _seen(work)))).predict)
+
+
+def _seen(work: Work) -> np.ndarray:
+    """Calibration data."""
     shape = (CALIBRATION_SEQUENCES, *work.input_shape[1:])
-    graph, seen = work.cell.graph, np.random.default_rng(11).standard_normal(shape).astype(np.float32)
-    return calling("EdgeLSTM", edgelstm.load(apply(graph, resolve(graph, precision), calibrate(graph, seen))).predict)
+    return np.random.default_rng(11).standard_normal(shape).astype(np.float32)
+
+
+def integer_accuracy() -> Iterator[Found]:
+    """The largest errors of random layers in integers alone."""
+    for op in ("lstm", "gru"):
+        for size in INTEGER_SIZES:
+            features, units = map(int, size.split(","))
+            work = Work(Cell(op, features, units), "sequence", SEQUENCE_STEPS)
+            inputs, expected = side_by_side.checked_inputs(work)
+            runner = calling("EdgeLSTM", edgelstm.load(integer(work.cell.graph, _seen(work))).predict)
+            yield {"row": "integer", "size": size, "what": f"largest error of an integer-only {op}",
+                   "value": side_by_side.largest_error(runner, inputs, expected)}
 
 
 def tensor_bytes() -> Iterator[Found]:
@@ -161,6 +181,8 @@ def measure(given: argparse.Namespace) -> Iterator[Found]:
         sizes = [size for size in LARGE if size in given.sizes]
         if row == "accuracy":
             yield from (found for size in sizes for found in accuracy(size))
+        elif row == "integer":
+            yield from integer_accuracy()
         elif row == "bytes":
             yield from tensor_bytes()
         elif row == "models":

@@ -17,7 +17,7 @@ import numpy as np
 import edgelstm
 from bench.runners import in_precision
 from edgelstm.graph import Graph
-from edgelstm.precision import apply, calibrate, layers
+from edgelstm.precision import apply, calibrate, layers, resolve
 from edgelstm.precision.auto import choose
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -25,7 +25,7 @@ DENOISER, VOICE, SPEECH = "third_dtln_model1", "third_silero_vad_16k_op15", "sil
 WRITER, CHARACTERS, START, WINDOW = "third_textgenrnn_default", "textgenrnn_vocab.json", "<s>", 40
 FRAME, SHIFT = 512, 128  # samples of the denoiser's frames
 NOISE_DB = 5.0  # of speech over white noise
-LETTERS = 200
+LETTERS, STARTS = 200, 50
 RECURRENT = ("lstm", "gru", "simple_rnn")
 
 Check = tuple[str, float | None, Callable[[Path], float]]  # what it tells, the most it may be, how it is found
@@ -33,21 +33,36 @@ Check = tuple[str, float | None, Callable[[Path], float]]  # what it tells, the 
 
 def figures(corpus: Path | None) -> Iterator[dict[str, Any]]:
     """The cost of each model, with `missing` where its files are not there."""
-    yield _row(f"text generator example in bfloat16: greedy characters of {LETTERS} that differ", 0.0) | {
-        "value": float(example_difference("bfloat16"))}
+    yield from example_figures()
     for what, limit, cost in CHECKS:
         yield _row(what, limit) | ({"missing": "give --corpus"} if corpus is None else {"value": float(cost(corpus))})
 
 
-def example_difference(precision: str) -> int:
-    """Characters that differ between greedy texts of the example's model in float32 and in a precision."""
-    program = _program("text_generation/generate.py")
-    folder = EXAMPLES / "text_generation"
+def example_figures() -> Iterator[dict[str, Any]]:
+    """How long greedy texts of the example's model in bfloat16 follow those in float32, without and with calibration data."""
+    for calibrated in (False, True):
+        how = f"text generator example in bfloat16, {'' if calibrated else 'not '}calibrated on its text"
+        yield _row(f"{how}: greedy characters of {LETTERS} that differ", 0.0 if calibrated else None) | {
+            "value": float(_differing(example_texts("bfloat16", calibrated, 0)[0]))}
+        same = [not _differing(pair) for pair in example_texts("bfloat16", calibrated, STARTS)]
+        yield _row(f"the same: starts of {STARTS} from which any of {LETTERS} differ", None) | {
+            "value": float(STARTS - sum(same))}
+
+
+def example_texts(precision: str, calibrated: bool, starts: int) -> list[list[str]]:
+    """Greedy texts of the example's model, in float32 and in a precision: from the example's own start, or from `starts` places
+    that lie evenly in the text it was trained on, which is also the calibration data."""
+    program, folder = _program("text_generation/generate.py"), EXAMPLES / "text_generation"
     vocabulary = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
-    seed = json.loads((folder / "reference.json").read_text(encoding="utf-8"))["seed"]
+    text = (folder / "text.txt").read_text(encoding="utf-8")
+    places = np.linspace(0, len(text) - WINDOW, starts).astype(int)
+    seeds = [text[place : place + WINDOW] for place in places] or [
+        json.loads((folder / "reference.json").read_text(encoding="utf-8"))["seed"]]
     graph = edgelstm.convert(folder / "model.keras", probe=False)
-    models = [edgelstm.load(in_precision(graph, name)) for name in ("float32", precision)]
-    return _differing(["".join(program.generate(model, vocabulary, seed, LETTERS, temperature=0)) for model in models])
+    tokens = np.array([[vocabulary.index(character) for character in text]], np.int32)
+    reduced = apply(graph, resolve(graph, precision), calibrate(graph, tokens) if calibrated else None)
+    models = [edgelstm.load(graph), edgelstm.load(reduced)]
+    return [["".join(program.generate(model, vocabulary, seed, LETTERS, temperature=0)) for model in models] for seed in seeds]
 
 
 def text_difference(corpus: Path, precision: str) -> int:
@@ -58,20 +73,22 @@ def text_difference(corpus: Path, precision: str) -> int:
     return _differing([_written(edgelstm.load(in_precision(graph, name)), numbers[START]) for name in ("float32", precision)])
 
 
-def voice_difference(corpus: Path, precision: str, ops: Collection[str] = ()) -> float:
+def voice_difference(corpus: Path, precision: str, ops: Collection[str] = (), others: str = "float32",
+                     calibrated: bool = False) -> float:
     """The largest difference of the probability of speech between a precision and float32, over the recording.
 
-    With `ops` only the layers of these ops are reduced.
+    With `ops` only the layers of these ops have it, the others that of `others`. `calibrated` on the recording's first half.
     """
     program, graph, samples = _voice(corpus)
-    chosen = {node.name: precision for node in layers(graph) if not ops or node.op in ops}
-    return _largest_difference(program, samples, graph, apply(graph, chosen))
+    chosen = {node.name: precision if not ops or node.op in ops else others for node in layers(graph)}
+    seen = calibrate(graph, _frames(program, samples[: samples.size // 2])) if calibrated else None
+    return _largest_difference(program, samples, graph, apply(graph, chosen, seen))
 
 
 def voice_difference_in_auto(corpus: Path, max_error: float) -> float:
     """The same in the precisions that `auto` chooses on this machine, with the recording as calibration data."""
     program, graph, samples = _voice(corpus)
-    calibration = calibrate(graph, np.stack(list(program.frames(samples)))[:, None])
+    calibration = calibrate(graph, _frames(program, samples))
     chosen, _ = choose(graph, calibration, max_error)
     return _largest_difference(program, samples, graph, apply(graph, chosen, calibration))
 
@@ -113,6 +130,11 @@ def _voice(corpus: Path) -> tuple[ModuleType, Graph, np.ndarray]:
     program = _program("voice_activity/detect.py")
     graph = _converted(corpus, VOICE, sr=program.RATE, sequence=program.FRAME + program.CONTEXT)
     return program, graph, program.read_wav(corpus / "data" / SPEECH)
+
+
+def _frames(program: ModuleType, samples: np.ndarray) -> np.ndarray:
+    """The detector's inputs, time steps in front."""
+    return np.stack(list(program.frames(samples)))[:, None]
 
 
 def _largest_difference(program: ModuleType, samples: np.ndarray, *graphs: Graph) -> float:
@@ -158,7 +180,13 @@ CHECKS: tuple[Check, ...] = (
      partial(text_difference, precision="bfloat16")),
     ("DTLN's first model in int8: SI-SDR lost, dB", 0.1, partial(denoising_loss, precision="int8")),
     ("Silero VAD in int8: largest difference of a probability", 0.02, partial(voice_difference, precision="int8")),
-    ("the same with only the LSTM in int8", 0.02, partial(voice_difference, precision="int8", ops=RECURRENT)),
-    ("the same in bfloat16", None, partial(voice_difference, precision="bfloat16")),
-    ("the same in auto with max_error 0.02", 0.02, partial(voice_difference_in_auto, max_error=0.02)),
+    ("the same, calibrated on the first half", 0.02, partial(voice_difference, precision="int8", calibrated=True)),
+    ("only the LSTM in int8", None, partial(voice_difference, precision="int8", ops=RECURRENT)),
+    ("only the LSTM in int8, calibrated", 0.02,
+     partial(voice_difference, precision="int8", ops=RECURRENT, calibrated=True)),
+    ("LSTM in int8, convolutions in bfloat16, calibrated", 0.02,
+     partial(voice_difference, precision="int8", ops=RECURRENT, others="bfloat16", calibrated=True)),
+    ("all in bfloat16", 0.02, partial(voice_difference, precision="bfloat16")),
+    ("all in bfloat16, calibrated", 0.02, partial(voice_difference, precision="bfloat16", calibrated=True)),
+    ("in auto with max_error 0.02, calibrated on all of it", 0.02, partial(voice_difference_in_auto, max_error=0.02)),
 )

@@ -45,8 +45,8 @@ def convert(
 
     `precision` is float32, bfloat16, int8, int8-static, int4 for all layers or, as a dict, by layer name; or for the whole
     model auto, integer, or integer-ports, which also takes and gives integers. `calibration` is data as `predict` takes them
-    (an array, a dict of arrays, the path of a .npy or .npz file): int8-static and integer need them, int4 rounds better with
-    them. `max_error` is the largest absolute error that may arise at an output; above it nothing is written.
+    (an array, a dict of arrays, the path of a .npy or .npz file): int8-static and integer need them, the others round better
+    with them. `max_error` is the largest absolute error that may arise at an output; above it nothing is written.
     `activation_range` (max, which is the default, percentile or mse) is how int8-static and integer find the scales of
     activations.
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgelstm import ops
 from edgelstm.errors import FormatError
-from edgelstm.ops.op import DTYPES, PORT_DTYPES, Body, check_attrs
+from edgelstm.ops.op import DTYPES, PORT_DTYPES, Body, Op, check_attrs
 from edgelstm.ports import Port, TensorSpec
 
 __all__ = ["Graph", "Node", "Port", "Probe", "TensorSpec"]
@@ -93,12 +93,17 @@ def node_parameters(node: Node, constants: Mapping[str, np.ndarray]) -> dict[str
     op = ops.get(node.op)
     named = dict(zip(op.roles(len(node.inputs)), node.inputs, strict=True))
     found = {name: constants[name].size for name in node.inputs if name in constants and constants[name].dtype == np.float32}
-    if node.attrs.get("precision", "float32") == "float32" and not any(
-            name in constants and constants[name].dtype == np.int8 for name in node.inputs):
+    weights = [constants.get(named.get(role)) for role in _narrow_weights(op)]
+    if node.attrs.get("precision") == "float32" or any(array is None or array.ndim < 2 for array in weights):
         return found
     shapes = op.weight_shapes(node.attrs, op.padded([constants.get(name) for name in node.inputs]))
     scales = {named[f"{role}_scale"]: 0 for role in shapes if named.get(f"{role}_scale") is not None}
     return found | scales | {named[role]: math.prod(shape) for role, shape in shapes.items() if named[role] in constants}
+
+
+def _narrow_weights(op: Op) -> list[str]:
+    """The roles of the inputs whose precision a node chooses: those that have a scale."""
+    return [role.removesuffix("_scale") for role in op.roles(len(op.inputs)) if role.endswith("_scale")]
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Built models run on other machines: by qemu's user mode under Linux, on its Cortex-M boards by semihosting.
 
-A program is the model's object, a main made here and a board file of tests/boards; it needs no C library. What it prints are the
-32-bit words of the outputs, so that nothing is rounded on the way.
+A program is the model's library, a main made here and a board file of tests/boards; it needs no C library. What it prints are
+the 32-bit words of the outputs, so that nothing is rounded on the way.
 """
 
 import shutil
@@ -119,7 +119,7 @@ class Built:
         return (self.folder / f"{self.program.prefix}.o").read_bytes()
 
     def run(self, inputs: Arrays) -> Arrays:
-        """The outputs of one sequence, from `run` and step by step; `inputs` are frames of the program, one behind the other in time."""
+        """The outputs of one sequence, from `run` and step by step alike; `inputs` are frames, one behind the other in time."""
         steps = _steps(self.program, inputs)
         whole, single = (self._execute(inputs, calls(self.program, steps), steps) for calls in (_run_call, _step_calls))
         for name, array in whole.items():
@@ -152,7 +152,8 @@ class Built:
         prefix, machine = self.program.prefix, self.machine
         arrays = [_array(frame, inputs[frame.name]) for frame in self.program.inputs]
         arrays += [f"static _Alignas(8) uint8_t out_{f.identifier}[{4 * _words(f, steps)}];" for f in self.program.outputs]
-        (self.folder / "program.c").write_text(_PROGRAM.format(prefix=prefix, macro=prefix.upper(), arrays="\n".join(arrays), body=body))
+        text = _PROGRAM.format(prefix=prefix, macro=prefix.upper(), arrays="\n".join(arrays), body=body)
+        (self.folder / "program.c").write_text(text)
         command = [machine.compiler, *_BARE, "-I", str(BOARDS), *machine.flags, "program.c", f"lib{prefix}.a",
                    str(BOARDS / f"{machine.board}.c"), *machine.libraries, "-o", "program"]
         done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True)

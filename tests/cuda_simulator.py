@@ -1,4 +1,6 @@
-"""Runs test files on the simulator of numba.cuda, which must be switched on before numba is imported: in a process of its own."""
+"""Runs test files on the simulator of numba.cuda, which must be switched on before numba is imported: in a process of its
+own.
+"""
 
 import importlib.util
 import os
@@ -12,6 +14,9 @@ ROOT = Path(__file__).parent.parent
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
 INSTALLED = importlib.util.find_spec("numba_cuda") is not None
 
+if SIMULATED:
+    sys.setswitchinterval(2e-5)  # its threads wait for each other
+
 needs_package = pytest.mark.skipif(not INSTALLED, reason="numba-cuda is not installed: pip install 'edgelstm[cuda]'")
 on_simulator = pytest.mark.skipif(not (SIMULATED and INSTALLED), reason="runs on the simulator, from tests/test_cuda.py")
 
@@ -21,4 +26,5 @@ def run_tests(*files: str) -> None:
     sources = [str(ROOT / "tests" / file) for file in files]
     found = subprocess.run([sys.executable, "-W", "ignore", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *sources],
                            capture_output=True, text=True, cwd=ROOT, env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1"})
-    assert found.returncode == 0 and " passed" in found.stdout and "skipped" not in found.stdout, found.stdout[-6000:] + found.stderr
+    passed = found.returncode == 0 and " passed" in found.stdout and "skipped" not in found.stdout
+    assert passed, found.stdout[-6000:] + found.stderr

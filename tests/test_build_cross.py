@@ -7,6 +7,7 @@ from edgelstm import load
 from edgelstm.native.symbols import undefined_symbols
 from edgelstm.precision.apply import apply
 from edgelstm.precision.choose import layers
+from edgelstm.precision.integer import integer
 from tests.built import GRAPHS, cell, stack
 from tests.cross import MACHINES, build, frames
 
@@ -52,6 +53,18 @@ def test_a_model_of_reduced_precision_gives_what_it_gives_here(tmp_path, machine
     found, expected = built.run(frames(built.program, inputs)), load(graph).run(inputs)
     for key, values in frames(built.program, expected).items():
         np.testing.assert_allclose(found[key], values, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+def test_an_integer_model_gives_the_same_bits_as_here(tmp_path, machine, name):
+    graph = GRAPHS[name]()
+    inputs = graph.probes[0].inputs
+    graph = integer(graph, inputs)
+    soft_float_library(machine)
+    built = build(graph, machine, tmp_path / name, optimize="size")
+    found, expected = built.run(frames(built.program, inputs)), load(graph).run(inputs)
+    for key, values in frames(built.program, expected).items():
+        np.testing.assert_array_equal(found[key], values)
 
 
 def test_nan_and_infinity_pass_through(tmp_path, machine):

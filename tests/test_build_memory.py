@@ -15,6 +15,7 @@ from edgelstm.native.target import CROSS_TARGETS, host_forms
 from edgelstm.precision import apply, layers
 from edgelstm.precision.integer import integer
 from tests.built import GRAPHS, cell, without_probes
+from tests.conftest import Layers
 
 UNITS = (1, 3, 17, 33)
 
@@ -70,3 +71,15 @@ def test_a_microcontroller_keeps_just_the_numbers_of_its_states(tmp_path, units)
     assert report.state == 2 * 4 * units
     header = (tmp_path / "m" / "m.h").read_text()
     assert f"#define M_STATE_BYTES {report.state}\n" in header and "#define M_ALIGNMENT 4\n" in header
+
+
+def test_the_stack_is_known_where_equal_functions_are_merged(tmp_path):
+    net = Layers()
+    y = net.builder.input("x", "float32", ("batch", "time", 4))
+    sigmoid = ("hard_sigmoid", 1 / 6, 0.5)
+    for activation, recurrent in (("relu", sigmoid), ("tanh", "sigmoid"), ("sigmoid", sigmoid), (sigmoid, "sigmoid"),
+                                  ("softsign", sigmoid), ("linear", "sigmoid"), ("elu", sigmoid)):
+        parts = [net.weights(4, 16), net.weights(4, 16), net.weights(16)]
+        y = net.builder.add("lstm", y, *parts, activation=activation, recurrent_activation=recurrent)
+    report = edgelstm.build(net.graph(y=y), tmp_path / "m", "x86_64-linux", cpu="x86-64-v2", optimize="size", batch=2)
+    assert report.stack > 0

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import threading
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -237,15 +236,12 @@ def test_rows_that_depend_on_each_other_need_their_own_batch(tmp_path):
 
 def test_probes_are_those_that_a_build_can_run(tmp_path):
     """A model with an explicit state and no time axis: its file proves other lengths than the one of a step."""
-    builder, rng = GraphBuilder(), np.random.default_rng(0)
-    x = builder.input("x", "float32", ("B", "frames", 3), batch=0)
-    h = builder.input("h", "float32", ("B", 1, 4), batch=0)
-    before = builder.add("transpose", h, perm=[1, 0, 2])
-    parts = [builder.constant(rng.standard_normal(shape) * 0.3) for shape in ((3, 12), (4, 12), (12,))]
-    cell = builder.add("gru", x, *parts, None, None, before, outputs=2, name="cell")
-    builder.output("y", cell[0])
-    builder.output("hn", builder.add("unsqueeze", cell[1], axes=[1]))
-    graph = with_probes(replace(builder.build(states=[("h", "hn")]), notes=()))
+    builder = GraphBuilder()
+    x, s = builder.input("x", "float32", ("B", "samples"), batch=0), builder.input("s", "float32", ("B", 1), batch=0)
+    total = builder.add("add", s, builder.add("reduce_sum", x, axes=[1], keepdims=True))
+    builder.output("y", builder.add("tanh", builder.add("mul", x, total)))
+    builder.output("sn", total)
+    graph = with_probes(axes.mark(builder.build(states=[("s", "sn")])))
     assert all(probe.inputs["x"].shape[1] > 1 for probe in graph.probes)
     edgelstm.build(graph, tmp_path / "m", self_test=True)
     model = edgelstm.load(tmp_path / "m")

@@ -3,12 +3,12 @@
 import subprocess
 import sys
 
-import cuda_simulator
 import pytest
-from tiny_models import sequence_graph
 
 import edgelstm
 from edgelstm import DependencyError, DeviceError
+from tests import cuda_simulator
+from tests.tiny_models import sequence_graph
 
 ARCHITECTURES = [(7, 5), (8, 0), (8, 7), (9, 0)]
 
@@ -39,16 +39,16 @@ def test_what_is_missing_is_named():
 
 
 def test_cpu_models_do_not_import_numba_cuda():
-    source = ("import sys, tiny_models, edgelstm; edgelstm.load(tiny_models.sequence_graph());"
+    source = ("import sys, edgelstm; from tests import tiny_models; edgelstm.load(tiny_models.sequence_graph());"
               "assert not any(name.startswith(('numba_cuda', 'numba.cuda', 'edgelstm.cuda')) for name in sys.modules)")
-    subprocess.run([sys.executable, "-c", source], check=True, cwd=cuda_simulator.ROOT / "tests")
+    subprocess.run([sys.executable, "-c", source], check=True, cwd=cuda_simulator.ROOT)
 
 
 @cuda_simulator.needs_package
 @pytest.mark.parametrize("capability", ARCHITECTURES, ids=lambda c: f"sm_{c[0]}{c[1]}")
 def test_hot_kernels_compile_without_spills_or_float64(capability):
-    pytest.importorskip("cuda.bindings.nvvm", reason="the toolchain of numba-cuda is not installed: pip install 'edgelstm[cuda]'")
-    source = f"from cuda_ptx import assert_compiles; assert_compiles({capability})"
+    pytest.importorskip("cuda.bindings.nvvm", reason="numba-cuda has no toolchain: pip install 'edgelstm[cuda]'")
+    source = f"from tests.cuda_ptx import assert_compiles; assert_compiles({capability})"
     found = subprocess.run([sys.executable, "-W", "ignore", "-c", source], capture_output=True, text=True,
-                           cwd=cuda_simulator.ROOT / "tests")
+                           cwd=cuda_simulator.ROOT)
     assert found.returncode == 0, found.stderr[-4000:]

@@ -1,18 +1,16 @@
 """Models on the device through the public interface, by the simulator."""
 
 import pickle
-import sys
 
-import cuda_simulator
 import numpy as np
 import pytest
-from tiny_models import sequence_graph, step_graph, two_in_two_out_graph
 
 import edgelstm
 from edgelstm import DeviceError, ShapeError, reference
+from tests import cuda_simulator
+from tests.tiny_models import sequence_graph, step_graph, two_in_two_out_graph
 
 pytestmark = cuda_simulator.on_simulator
-sys.setswitchinterval(2e-5)
 
 LENGTHS = [(1, 1), (2, 3), (3, 2), (1, 0), (0, 2)]
 

@@ -62,8 +62,9 @@ def test_a_narrowed_sequence_gives_the_same_numbers(rng, units, steps):
     for change in (str, short):
         y, hn, cn = (np.full(n, 9, np.float32) for n in (max(steps, 1) * units, units, units))
         arguments = dict(
-            p=p.astype(np.float32), r=r.astype(np.float32), h0=None, c0=None, y=y, hn=hn, cn=cn, work=np.zeros(3 * padded, np.float32),
-            mask=None, batch=1, steps=steps, units=units, p_t=4 * padded, p_b=0, y_t=units, y_b=0, reverse=0, hold=0, h_scale=0.0)
+            p=p.astype(np.float32), r=r.astype(np.float32), h0=None, c0=None, y=y, hn=hn, cn=cn, mask=None,
+            work=np.zeros(3 * padded, np.float32), batch=1, steps=steps, units=units, p_t=4 * padded, p_b=0, y_t=units, y_b=0,
+            reverse=0, hold=0, h_scale=0.0)
         call(change(kernel_ir("lstm", host())), kernels.get("lstm").symbol, block("lstm", **arguments))
         found.append(np.concatenate([y, hn, cn]))
     np.testing.assert_array_equal(*found)

@@ -3,8 +3,9 @@
 from edgelstm.aot.plan import StepProgram
 
 # Targets that CMake has itself, or reserves.
-_RESERVED = frozenset("all ALL_BUILD clean edit_cache help install INSTALL list_install_components package PACKAGE package_source "
-                      "preinstall rebuild_cache RUN_TESTS test ZERO_CHECK".split())
+_RESERVED = frozenset(
+    "all ALL_BUILD clean edit_cache help install INSTALL list_install_components package PACKAGE package_source preinstall "
+    "rebuild_cache RUN_TESTS test ZERO_CHECK".split())
 
 _LIBRARY = """\
 # {prefix}, a trained network as a static library: add_subdirectory(this folder), then target_link_libraries(app {library}).

@@ -1,6 +1,7 @@
 """The folder of a build: written whole or not at all, and files that no build has written are left alone.
 
-BUILD.sha256 lists what builds have written there, so that a later one knows which files it may replace; `sha256sum -c BUILD.sha256` checks them.
+BUILD.sha256 lists what builds have written there, so that a later one knows which files it may replace; `sha256sum -c` checks
+them by it, too.
 """
 
 import hashlib

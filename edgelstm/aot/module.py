@@ -53,6 +53,9 @@ def optimised(program: StepProgram, target: Target, wishes: Wishes) -> llvm.Modu
     bound = llvm.parse_assembly(bind(str(module), target, "optsize" if wishes.small else ""))
     bound.verify()
     optimise(bound, target, small=wishes.small)
+    for number, function in enumerate(bound.functions):
+        if not function.name:  # LLVM merges equal functions into one without a name
+            function.name = f"merged_{number}"
     return bound
 
 

@@ -23,8 +23,9 @@ from edgelstm.streaming import analyse, step_shapes
 WEIGHTS, STATE, ARENA = "weights", "state", "arena"
 
 _KEYWORDS = frozenset(
-    "alignas alignof and and_eq asm auto bitand bitor bool break case catch char char8_t char16_t char32_t class co_await co_return "
-    "co_yield compl concept const const_cast consteval constexpr constinit continue decltype default delete do double "
+    "alignas alignof and and_eq asm auto bitand bitor bool break case catch char char8_t char16_t char32_t class co_await "
+    "co_return co_yield compl "
+    "concept const const_cast consteval constexpr constinit continue decltype default delete do double "
     "dynamic_cast else enum explicit export extern false float for friend goto if inline int long mutable namespace new "
     "noexcept not not_eq nullptr operator or or_eq private protected public register reinterpret_cast requires restrict return "
     "short signed sizeof static static_assert static_cast struct switch template this thread_local throw true try typedef "

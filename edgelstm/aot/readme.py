@@ -84,7 +84,8 @@ def readme(made: Artefacts, report: BuildReport, folder: str) -> str:
         weights_block=_WEIGHTS.format(name=report.name) if weights_apart else "",
         given_weights="weights, " * weights_apart, arguments=", ".join(frame.identifier for frame in frames),
         link=_LINK.format(name=report.name, compiler=compiler) if compiler else "",
-        python=_PYTHON.format(folder=folder, module=_module(folder, report.name)) if "__init__.py" in made.files else "", usage=made.usage)
+        python=_PYTHON.format(folder=folder, module=_module(folder, report.name)) if "__init__.py" in made.files else "",
+        usage=made.usage)
 
 
 def _module(folder: str, name: str) -> str:

@@ -35,9 +35,9 @@ _ARM_SINGLE = frozenset(name for name in _ARM if re.fullmatch(r"__aeabi_(f(add|s
 class BuildTarget:
     """A target of `edgelstm build`.
 
-    `optimize` is its default, `compiler` with `flags` the C compiler that takes the object (none for WebAssembly) and `package` the
-    Debian package it comes in. `fpu` says whether float32 is arithmetic of the hardware, `runtime` which functions of the compiler's
-    own runtime an object may call. `any_cpu` allows another CPU of the same family.
+    `optimize` is its default, `compiler` with `flags` the C compiler that takes the object (none for WebAssembly) and `package`
+    the Debian package it comes in. `fpu` says whether the hardware computes with float32, `runtime` which functions of the
+    compiler's own runtime an object may call. `any_cpu` allows another CPU of the same family.
     """
 
     name: str
@@ -69,7 +69,7 @@ def _targets() -> dict[str, BuildTarget]:
                     compiler="x86_64-linux-gnu-gcc", package="gcc", any_cpu=True),
         BuildTarget("aarch64-linux", CROSS_TARGETS["aarch64"], "64-bit ARM, Raspberry Pi 4; --cpu cortex-a76 for the Pi 5",
                     compiler="aarch64-linux-gnu-gcc", package="gcc-aarch64-linux-gnu", any_cpu=True),
-        BuildTarget("armv7-linux", CROSS_TARGETS["armv7"], "32-bit ARM with NEON, Raspberry Pi 2; denormal numbers count as zero",
+        BuildTarget("armv7-linux", CROSS_TARGETS["armv7"], "32-bit ARM with NEON, Raspberry Pi 2; flushes denormal numbers",
                     compiler="arm-linux-gnueabihf-gcc", package="gcc-arm-linux-gnueabihf", runtime=runtime, any_cpu=True),
         BuildTarget("riscv64-linux", CROSS_TARGETS["riscv64"], "64-bit RISC-V, RV64GC",
                     compiler="riscv64-linux-gnu-gcc", package="gcc-riscv64-linux-gnu", any_cpu=True),
@@ -77,7 +77,7 @@ def _targets() -> dict[str, BuildTarget]:
         _microcontroller("cortex-m4", "single-precision FPU, DSP instructions", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"),
         _microcontroller("cortex-m7", "FPU, DSP instructions", "-mfloat-abi=hard", "-mfpu=fpv5-d16"),
         _microcontroller("cortex-m55", "Helium vectors", "-mfloat-abi=hard"),
-        BuildTarget("riscv32-none", CROSS_TARGETS["riscv32"], "RV32IMAC, no FPU: integer models, float32 with --soft-float", "size",
+        BuildTarget("riscv32-none", CROSS_TARGETS["riscv32"], "RV32IMAC without FPU: integers, float32 with --soft-float", "size",
                     "riscv64-unknown-elf-gcc", ("-march=rv32imac", "-mabi=ilp32", *bare), "gcc-riscv64-unknown-elf", False,
                     runtime | _DOUBLE | _SINGLE),
         BuildTarget("riscv32f-none", CROSS_TARGETS["riscv32f"], "RV32IMAFC, single-precision FPU", "size",

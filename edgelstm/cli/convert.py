@@ -33,7 +33,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
                              "layers (may be repeated); auto: the fastest on this machine for each layer; integer: no floating "
                              "point inside; integer-ports: nor in its inputs and outputs")
     parser.add_argument("--calibration", metavar="FILE", type=Path,
-                        help="inputs from use, .npy or .npz: for int8-static, integer, auto, --max-error and int4")
+                        help="inputs from use, .npy or .npz: int8-static and integer need them, all others round better with "
+                             "them, auto and --max-error measure on them")
     parser.add_argument("--max-error", metavar="X", type=error_limit,
                         help="the largest absolute error that may arise at an output; above it nothing is written")
     parser.add_argument("--activation-range", metavar="KIND", choices=("max", "percentile", "mse"),

@@ -12,6 +12,7 @@ NEEDED_FOR = {
     "numba": "compiling kernels that the cache does not hold",
     "h5py": "converting Keras models: pip install 'edgelstm[convert]'",
     "onnx": "converting ONNX models: pip install 'edgelstm[convert]'",
+    "numba-cuda": "running models on a GPU: pip install 'edgelstm[cuda]'",
 }
 
 
@@ -23,7 +24,8 @@ def run(arguments: argparse.Namespace) -> int:
     import platform
 
     found = {"edgelstm": metadata_version("edgelstm"), "python": platform.python_version(), "system": platform.platform(),
-             "packages": {name: metadata_version(name) for name in NEEDED_FOR}, **_machine()}
+             "packages": {name: metadata_version(name) for name in NEEDED_FOR}, **_machine(),
+             "gpu": _gpu()}
     if arguments.json:
         print_json(found)
     else:
@@ -58,6 +60,18 @@ def _machine() -> dict[str, Any]:
     }
 
 
+def _gpu() -> dict[str, str | None]:
+    """The device in a line, or why there is none."""
+    from edgelstm.errors import EdgeLSTMError
+
+    try:
+        from edgelstm.cuda import driver
+
+        return {"device": driver.describe(), "missing": None}
+    except EdgeLSTMError as error:
+        return {"device": None, "missing": str(error)}
+
+
 def _text(found: dict[str, Any]) -> str:
     lines = [f"edgelstm {found['edgelstm']}, Python {found['python']}, {found['system']}"]
     target = found["target"]
@@ -68,5 +82,6 @@ def _text(found: dict[str, Any]) -> str:
     for place in found["caches"]:
         state = place["refused"] or f"{place['kernels']} kernels, {count_bytes(place['bytes'])}"
         lines.append(f"cache    {place['path']}: {state}{'' if place['refused'] or place['writable'] else ', read only'}")
+    lines.append(f"gpu      {found['gpu']['device'] or 'none: ' + found['gpu']['missing']}")
     rows = [(name, version or "missing", NEEDED_FOR[name]) for name, version in found["packages"].items()]
     return "\n".join([*lines, "", table(("package", "version", "needed for"), rows)])

@@ -1,7 +1,7 @@
 """The same programs on a GPU: twins of the kernels, written with numba.cuda.
 
-A Program is planned as for a processor whose vectors have as many lanes as a warp; its calls are decoded, and every kernel has a
-twin of the same name and parameters that runs on device memory.
+A Program is planned as for a processor whose vectors have as many lanes as a warp; its calls are decoded, and every kernel
+has a twin of the same name and parameters that runs on device memory.
 
     driver.py     the only file that imports numba.cuda: device, memory, graphs of launches, what the simulator lacks
     scalars.py    the vector set for kernels that run one number, or one lane, a thread

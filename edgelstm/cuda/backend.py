@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from edgelstm.cuda import twins
-from edgelstm.cuda.driver import LANES, check, cuda, device_errors, resident, zeros
+from edgelstm.cuda.driver import LANES, adopted, check, cuda, device_errors, resident, zeros
 from edgelstm.cuda.session import Constants, CudaPool, CudaSession, View
 from edgelstm.errors import DeviceError, ShapeError, UnsupportedError
 from edgelstm.graph import Graph
@@ -77,7 +77,7 @@ def _device_array(port: Any, inputs: Mapping[str, Any]) -> Any:
     given = inputs[port.name]
     if not resident(given):
         raise DeviceError(f"input {port.name!r} is an array of the host, others lie on the device; give all on one side")
-    array = cuda.as_cuda_array(given)
+    array = adopted(given)
     if array.dtype != port.dtype or not array.is_c_contiguous():
         raise ShapeError(f"input {port.name!r} on the device is {array.dtype}; give a C-contiguous array of {port.dtype}")
     return array

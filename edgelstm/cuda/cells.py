@@ -17,8 +17,9 @@ Args = dict[str, Any]
 
 @dataclass(frozen=True)
 class Cell:
-    """`states`: how many arrays work holds; `carried`: which of them are carried, by parameter name; `phases(form, rows, staged)`: one
-    function `phase(sequence, step, block, weights, options)` for each product of a step; `options(args)`: what they are told.
+    """`states`: how many arrays work holds; `carried`: which of them are carried, by parameter name; `phases(form, rows,
+    staged)`: one function `phase(sequence, step, block, weights, options)` for each product of a step; `options(args)`: what
+    they are told.
     """
 
     name: str
@@ -37,7 +38,8 @@ def _vectors() -> Any:
 def _phase(run: Any, which: int = 0) -> Any:
     """The product with the first or the second panels of the state that the step begins with, or of r h, state 3."""
     if which == 0:
-        return device(lambda q, step, block, weights, options: run(q, step, block, step.now, weights.first, weights.bias, options))
+        return device(lambda q, step, block, weights, options: run(q, step, block, step.now, weights.first, weights.bias,
+                                                                   options))
     state_at = recurrent.state_at(_vectors())
     return device(lambda q, step, block, weights, options: run(q, step, block, state_at(q, 3), weights.second, weights.bias,
                                                                options))
@@ -143,4 +145,4 @@ def weights(cell: Cell, args: Args) -> Weights:
 def all_cells() -> dict[str, Cell]:
     """The cells by kernel name."""
     made = {"lstm": _lstm, "gru": _gru, "gru_before": _gru_before, "simple_rnn": _simple_rnn}
-    return {name + suffix: make(general) for name, make in made.items() for suffix, general in (("", False), ("_general", True))}
+    return {f"{name}{'_general' * general}": make(general) for name, make in made.items() for general in (False, True)}

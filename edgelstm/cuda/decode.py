@@ -51,7 +51,8 @@ def calls(program: Program) -> list[Call]:
     for number, name in enumerate(program.kernels):
         start = int(program.words[2 + 2 * number]) // 8
         params = kernels.get(name).params
-        found.append(Call(name, {param: _argument(program, constants, start + k, kind) for k, (param, kind) in enumerate(params)}))
+        args = {param: _argument(program, constants, start + k, kind) for k, (param, kind) in enumerate(params)}
+        found.append(Call(name, args))
     return found
 
 

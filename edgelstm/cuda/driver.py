@@ -19,8 +19,8 @@ OLDEST = (7, 5)  # compute capability
 SIMULATED = bool(config.ENABLE_CUDASIM)
 LANES = 2 if SIMULATED else 32  # of a panel; the simulator's threads are threads of the system, so it gets few
 
-__all__ = ["LANES", "OLDEST", "SIMULATED", "Graph", "check", "cuda", "describe", "device_errors", "empty", "machine", "resident",
-           "types", "zeros"]
+__all__ = ["LANES", "OLDEST", "SIMULATED", "Graph", "adopted", "check", "cuda", "describe", "device_errors", "empty", "machine",
+           "resident", "types", "zeros"]
 
 
 def check() -> None:
@@ -33,7 +33,7 @@ def check() -> None:
         device = cuda.get_current_device()
         if tuple(device.compute_capability) < OLDEST:
             found, oldest = (".".join(map(str, c)) for c in (device.compute_capability, OLDEST))
-            raise DeviceError(f"the device {_name(device)} has the compute capability {found}; {oldest} is the oldest supported")
+            raise DeviceError(f"{_name(device)} has the compute capability {found}; {oldest} is the oldest supported")
 
 
 def describe() -> str:
@@ -86,7 +86,12 @@ def zeros(nbytes: int) -> Any:
 
 def resident(array: Any) -> bool:
     """Whether an array lies in device memory."""
-    return hasattr(array, "__cuda_array_interface__")
+    return cuda.cudadrv.devicearray.is_cuda_ndarray(array) if SIMULATED else hasattr(array, "__cuda_array_interface__")
+
+
+def adopted(array: Any) -> Any:
+    """An array of device memory, whoever made it, as one that kernels take; nothing is copied."""
+    return array if SIMULATED else cuda.as_cuda_array(array)
 
 
 def shared_nbytes() -> int:

@@ -19,8 +19,8 @@ Launch = Callable[[Any], None]  # is given the stream
 class Twin:
     """What stands for a kernel on the device: `bind(args)` gives its launches for arguments that stay the same.
 
-    Pointers are device arrays that begin where they point, empty ones for null. `scratch(args)` is how many float32 of memory of
-    its own it needs, which bind gets as args["scratch"].
+    Pointers are device arrays that begin where they point, empty ones for null. `scratch(args)` is how many float32 of memory
+    of its own it needs, which bind gets as args["scratch"].
     """
 
     bind: Callable[[Args], list[Launch]]

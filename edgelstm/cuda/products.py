@@ -1,12 +1,14 @@
 """gemm and conv: rows times panels, in tiles that a block of threads keeps in shared memory.
 
-A convolution is the same product with rows that overlap: element k of row (b, t) is that of tap k // n_in. Panels are read as they
-are, [block][taps * n_in][width], width being vectors * LANES; in bfloat16 each word holds two inputs of a tap.
+A convolution is the same product with rows that overlap: element k of row (b, t) is that of tap k // n_in. Panels are read as
+they are, [block][taps * n_in][width], width being vectors * LANES; in bfloat16 each word holds two inputs of a tap.
 """
 
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
+
+import numpy as np
 
 from edgelstm.cuda import scalars
 from edgelstm.cuda.driver import LANES, SIMULATED, cuda, types
@@ -35,15 +37,18 @@ FLAT = Tile(2, 2, 4, 1, 1) if SIMULATED else Tile(8, 32, 32, 1, 1)  # for few ro
 
 @cache
 def weight(form: str) -> Any:
-    """`weight(w, at, width, k, n_in)`: input k of a column of a panel with n_in inputs a tap, the column beginning at w[at]."""
+    """`weight(w, at, width, k, n_in)`: input k of a column of a panel with n_in inputs a tap, the column beginning at w[at].
+
+    Unsigned, because an index that may be negative costs a test.
+    """
     if form == "float32":
-        return device(lambda w, at, width, k, n_in: w[at + k * width])
+        return device(lambda w, at, width, k, n_in: w[np.uint64(at + k * width)])
     number = scalars.make().number
 
     def widened(w, at, width, k, n_in):
         tap = k // n_in
         k -= tap * n_in
-        word = w[at + (tap * ((n_in + 1) // 2) + k // 2) * width]
+        word = w[np.uint64(at + (tap * ((n_in + 1) // 2) + k // 2) * width)]
         return number(word & -65536 if k % 2 == 1 or k + 1 == n_in else word << 16)
 
     return device(widened)
@@ -56,7 +61,8 @@ def panel_rows(form: str) -> Any:
 
 
 @cache
-def _kernel(form: str, tile: Tile) -> Any:
+def kernel(form: str, tile: Tile) -> Any:
+    """y = bias + x @ W by tiles; see _load_x for sizes and place."""
     rows, columns, depth, down, across = tile.rows, tile.columns, tile.depth, tile.down, tile.across
     threads, wide = tile.threads, tile.columns // tile.across
     f32, count = types.float32, down * across
@@ -86,7 +92,9 @@ def _kernel(form: str, tile: Tile) -> Any:
 
 
 def _load_x(tile: Tile) -> Any:
-    """Element e of the tile of x. sizes: rows, count, taps, n_in, n_out; place: x_start, x_batch, x_row, x_tap, y_start, y_row."""
+    """Element e of the tile of x. sizes: rows, count, taps, n_in, n_out; place: x_start, x_batch, x_row, x_tap, y_start,
+    y_row.
+    """
     depth = tile.depth
 
     def load(x, to, e, first_row, start, sizes, place):
@@ -157,7 +165,7 @@ def _launches(form: str, vectors: int, args: Args, sizes: tuple[int, ...], place
         return []
     tile = FLAT if rows <= FLAT.rows * 2 else TALL
     blocks = (-(-rows // tile.rows), -(-n_out // tile.columns))
-    return [launch(_kernel(form, tile), blocks, tile.threads, args["x"], args["w"], args["bias"], args["y"], sizes, place,
+    return [launch(kernel(form, tile), blocks, tile.threads, args["x"], args["w"], args["bias"], args["y"], sizes, place,
                    vectors * LANES)]
 
 

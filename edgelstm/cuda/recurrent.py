@@ -1,8 +1,9 @@
 """Twins of the recurrent kernels.
 
-Cells of up to WHOLE units, and larger ones where the batch keeps the device busy, run as one launch: a block of threads has some
-rows of the batch and all their units, its states in shared memory, and walks through time. Where one row group has more units, blocks
-share them, and every step is a launch: the states are in `work`, and the end of a launch is where the blocks meet.
+Cells of up to WHOLE units, and larger ones where the batch keeps the device busy, run as one launch: a block of threads has
+some rows of the batch and all their units, its states in shared memory, and walks through time. Where one row group has more
+units, blocks share them, and every step is a launch: the states are in `work`, and the end of a launch is where the blocks
+meet.
 """
 
 from collections.abc import Callable
@@ -69,7 +70,7 @@ def _advance(phases: tuple[Any, ...]) -> Any:
 
 
 @cache
-def _whole(name: str, form: str, rows: int) -> Any:
+def whole(name: str, form: str, rows: int) -> Any:
     """One block for all steps of `rows` rows. sizes: batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold."""
     cell = all_cells()[name]
     advance, states = _advance(cell.phases(form, rows, False)), cell.states
@@ -79,7 +80,8 @@ def _whole(name: str, form: str, rows: int) -> Any:
         memory = cuda.shared.array(0, types.float32)
         units, steps, size = sizes[2], sizes[1], rows * _width(sizes[2])
         work, partial = memory[:states * size], memory[states * size:]
-        block = Block(cuda.threadIdx.x, cuda.blockDim.x, sizes[0], cuda.blockIdx.x * rows, 0, 0, _width(units), partial, partial)
+        first = cuda.blockIdx.x * rows
+        block = Block(cuda.threadIdx.x, cuda.blockDim.x, sizes[0], first, 0, 0, _width(units), partial, partial)
         q = Sequence(p, y, work, mask, rows, steps, units, sizes[3], sizes[4], sizes[5], sizes[6], sizes[7], sizes[8], 0.0)
         now, other = 0, size
         read(block, q, now, starts)
@@ -107,7 +109,7 @@ def _carried(cell: Cell, rows: int, copy: Any) -> Any:
 
 
 @cache
-def _stepwise(name: str, form: str, rows: int) -> tuple[Any, ...]:
+def stepwise(name: str, form: str, rows: int) -> tuple[Any, ...]:
     """Kernels for blocks that share the units: read the states, each phase of step s, write the states."""
     cell = all_cells()[name]
     copies = [_copier(_carried(cell, rows, copy), rows) for copy in (_read_state, _write_state)]
@@ -120,14 +122,16 @@ def _slice(rows: int) -> Any:
         width, first = _width(sizes[2]), cuda.blockIdx.y * rows
         begin = cuda.blockIdx.x * SLICE
         staged, partial = memory[:rows * width], memory[rows * width:]
-        return Block(cuda.threadIdx.x, cuda.blockDim.x, sizes[0], first, first, begin, min(begin + SLICE, width), partial, staged)
+        end = min(begin + SLICE, width)
+        return Block(cuda.threadIdx.x, cuda.blockDim.x, sizes[0], first, first, begin, end, partial, staged)
 
     return device(part)
 
 
 @device
 def _sequence(p, y, work, mask, sizes):
-    return Sequence(p, y, work, mask, sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], sizes[6], sizes[7], sizes[8], 0.0)
+    return Sequence(p, y, work, mask, sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], sizes[6], sizes[7],
+                    sizes[8], 0.0)
 
 
 def _copier(copy: Any, rows: int) -> Any:
@@ -146,7 +150,8 @@ def _one_phase(phase: Any, rows: int) -> Any:
     def kernel(p, y, work, mask, weights, options, s, now, other, sizes):
         memory = cuda.shared.array(0, types.float32)
         t = sizes[1] - 1 - s if sizes[7] else s
-        phase(_sequence(p, y, work, mask, sizes), Step(t, s == 0, now, other, 0, sizes[2], 0), part(sizes, memory), weights, options)
+        step = Step(t, s == 0, now, other, 0, sizes[2], 0)
+        phase(_sequence(p, y, work, mask, sizes), step, part(sizes, memory), weights, options)
 
     return jit(kernel)
 
@@ -182,7 +187,8 @@ def _bound(name: str, form: str, args: Args) -> list[Launch]:
         return []
     rows = rows_for(cell, batch, units)
     fits = _shared(cell, rows, units) <= SHARED
-    if fits and (padded(units) <= WHOLE or batch >= rows * multiprocessors() and not SIMULATED):
+    busy = batch >= rows * multiprocessors() and not SIMULATED
+    if fits and (padded(units) <= WHOLE or busy):
         return _whole_launches(name, form, rows, args)
     return _step_launches(name, form, rows, args)
 
@@ -196,15 +202,15 @@ def _common(cell: Cell, args: Args) -> tuple[tuple[int, ...], tuple[Any, ...], t
 def _whole_launches(name: str, form: str, rows: int, args: Args) -> list[Launch]:
     cell, units = all_cells()[name], args["units"]
     sizes, starts, ends, panels = _common(cell, args)
-    kernel, blocks = _whole(name, form, rows), -(-args["batch"] // rows)
-    return [launch(kernel, blocks, _threads(units), args["p"], args["y"], args["mask"], starts, ends, panels, cell.options(args),
-                   sizes, shared=_shared(cell, rows, units))]
+    kernel, blocks = whole(name, form, rows), -(-args["batch"] // rows)
+    return [launch(kernel, blocks, _threads(units), args["p"], args["y"], args["mask"], starts, ends, panels,
+                   cell.options(args), sizes, shared=_shared(cell, rows, units))]
 
 
 def _step_launches(name: str, form: str, rows: int, args: Args) -> list[Launch]:
     cell, width = all_cells()[name], padded(args["units"])
     sizes, starts, ends, panels = _common(cell, args)
-    read, phases, write = _stepwise(name, form, rows)
+    read, phases, write = stepwise(name, form, rows)
     blocks = (-(-width // SLICE), -(-args["batch"] // rows))
     threads = min(THREADS, SLICE * 8) if not SIMULATED else THREADS
     shared = 4 * rows * (width + cell.gates * threads)

@@ -1,11 +1,10 @@
 """The vector set of the kernels for threads: a vector is the number of one lane, and the thread is that lane.
 
-With lanes = 1 a thread works alone, and every kernel's code runs as it is. With more, `lanes` neighbouring threads share a vector,
-which is enough for code that never looks across lanes. What each member means is said in kernels/vectors.
+With lanes = 1 a thread works alone, and every kernel's code runs as it is. With more, `lanes` neighbouring threads share a
+vector, which is enough for code that never looks across lanes. What each member means is said in kernels/vectors.
 """
 
 import functools
-from collections.abc import Callable
 from types import CellType, FunctionType, SimpleNamespace
 from typing import Any
 
@@ -14,16 +13,18 @@ import numpy as np
 from edgelstm.cuda.driver import SIMULATED, cuda, machine
 
 
-def narrowed(function: FunctionType) -> FunctionType:
-    """The function with its float constants as float32: what a vector does by itself with numbers that it meets."""
+def narrowed(function: FunctionType, kind: type = np.float32) -> FunctionType:
+    """The function with its float constants as float32: what a vector does by itself with numbers that it meets.
+
+    With kind=float64 they are what compiled code takes them for, also where the simulator runs them as Python.
+    """
+    def typed(value: Any) -> Any:
+        return kind(value) if type(value) is float else value
+
     code = function.__code__
-    code = code.replace(co_consts=tuple(_narrow(value) for value in code.co_consts))
-    cells = function.__closure__ and tuple(CellType(_narrow(cell.cell_contents)) for cell in function.__closure__)
+    code = code.replace(co_consts=tuple(typed(value) for value in code.co_consts))
+    cells = function.__closure__ and tuple(CellType(typed(cell.cell_contents)) for cell in function.__closure__)
     return FunctionType(code, function.__globals__, function.__name__, function.__defaults__, cells)
-
-
-def _narrow(value: Any) -> Any:
-    return np.float32(value) if type(value) is float else value
 
 
 def device(function: Any) -> Any:
@@ -47,7 +48,11 @@ class Vectors(SimpleNamespace):
 @functools.cache
 def make(lanes: int = 1, wide: bool = False) -> Vectors:
     """The set for threads that work alone, or for `lanes` of them with a number each."""
-    inline: Callable[..., Any] = device if wide else lambda f: device(narrowed(f) if isinstance(f, FunctionType) else f)
+    kind = np.float64 if wide else np.float32
+
+    def inline(function: Any) -> Any:
+        return device(narrowed(function, kind) if isinstance(function, FunctionType) else function)
+
     found = {**machine(), **_plain(), **_bitwise(), **_memory(lanes)}
     return Vectors(lanes=lanes, registers=16, dot="plain", offset=0, inline=inline, outline=inline,
                    **{name: device(member) for name, member in found.items()})

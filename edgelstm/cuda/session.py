@@ -8,7 +8,7 @@ import numpy as np
 
 from edgelstm.cuda import decode, twins
 from edgelstm.cuda.decode import Call, Pointer
-from edgelstm.cuda.driver import Graph, cuda, device_errors, empty, resident, zeros
+from edgelstm.cuda.driver import Graph, adopted, cuda, device_errors, empty, resident, zeros
 from edgelstm.cuda.launching import Launch
 from edgelstm.memory import address
 from edgelstm.program.operands import Space
@@ -149,7 +149,7 @@ def _null(dtype: str) -> Any:
 
 
 def _resident_bytes(array: Any) -> Any:
-    found = cuda.as_cuda_array(array)
+    found = adopted(array)
     flat = found.reshape(int(np.prod(found.shape, dtype=np.int64)))
     return flat.view(np.uint8)
 

@@ -1,12 +1,14 @@
 """Twins that run the CPU kernel's own code, written for scalars, with a part of the elements for every thread.
 
-`over(part)` launches `part(body, pointers, steps, i, numbers)` for every i; a part hands the body the pointers moved to where its
-share begins, and counts of 1. Where columns are independent, LANES neighbouring threads are one vector and share a part.
+`over(part)` launches `part(body, pointers, steps, i, numbers)` for every i; a part hands the body the pointers moved to where
+its share begins, and counts of 1. Where columns are independent, LANES neighbouring threads are one vector and share a part.
 """
 
 from collections.abc import Callable
 from functools import cache
 from typing import Any
+
+import numpy as np
 
 from edgelstm import kernels
 from edgelstm.cuda import scalars
@@ -149,7 +151,7 @@ def _body(name: str, lanes: int, wide: bool) -> Any:
     if name == "matmul" or name.startswith("copy"):
         return _nothing
     body = kernels.get(name).factory(scalars.make(lanes, wide))
-    return body if wide else scalars.narrowed(body)
+    return scalars.narrowed(body, np.float64 if wide else np.float32)
 
 
 def _nothing() -> None:

@@ -1,11 +1,13 @@
 """One time step of a recurrent cell by a block of threads: recurrent products, then the CPU's code of the cell.
 
-A thread sums part of the inputs for one unit, all gates and `rows` rows of the batch, so that a warp reads whole lines of a panel and
-every weight serves several rows. The parts meet in shared memory, and a thread finishes each unit of each row. Weights that are read
-at every step stay in the caches of the multiprocessor as far as they fit.
+A thread sums part of the inputs for one unit, all gates and `rows` rows of the batch, so that a warp reads whole lines of a
+panel and every weight serves several rows. The parts meet in shared memory, and a thread finishes each unit of each row.
+Weights that are read at every step stay in the caches of the multiprocessor as far as they fit.
 """
 
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from edgelstm.cuda import scalars
 from edgelstm.cuda.driver import LANES, SIMULATED, cuda, types
@@ -15,8 +17,8 @@ from edgelstm.kernels.recurrent import Place
 
 
 class Block(NamedTuple):
-    """What a block of threads works on: rows of the batch from `first` on, which are rows `local` and so on of the states, and
-    the units from begin to end, whole vectors. `partial` and `staged` lie in shared memory.
+    """What a block of threads works on: rows of the batch from `first` on, which are rows `local` and so on of the states,
+    and the units from begin to end, whole vectors. `partial` and `staged` lie in shared memory.
     """
 
     thread: int
@@ -39,8 +41,8 @@ class Weights(NamedTuple):
 
 
 def sweep(form: str, gates: int, rows: int, cell: Any, *, staged: bool, biased: bool = False, projected: int = 0) -> Any:
-    """`sweep(sequence, step, block, at, r, rb, options)`: for every row and unit of the block the products of the state at work[at:]
-    with the panels r, rb added where `biased`, then `cell`. With `staged` other blocks may have written that state.
+    """`sweep(sequence, step, block, at, r, rb, options)`: for every row and unit of the block the products of the state at
+    work[at:] with the panels r, rb added where `biased`, then `cell`. With `staged` other blocks may have written that state.
     """
     multiply, finish, stage = _multiply(form, gates, rows), _finish(gates, rows, cell, biased, projected or gates), _stage(rows)
 
@@ -101,7 +103,7 @@ def _multiply(form: str, gates: int, rows: int) -> Any:
                 for g in range(gates):
                     factor = value(r, column + g * LANES, panel, k, q.units)
                     for m in range(rows):
-                        sums[m * gates + g] += x[at + m * width + k] * factor
+                        sums[m * gates + g] += x[np.uint64(at + m * width + k)] * factor
             for e in range(count):
                 block.partial[(part * count + e) * span + unit - block.begin] = sums[e]
 
@@ -131,7 +133,8 @@ def _sums(gates: int, rows: int, biased: bool) -> Any:
     return device({
         1: lambda block, m, unit, rb: (total(block, m, unit, 0, rb),),
         2: lambda block, m, unit, rb: (total(block, m, unit, 0, rb), total(block, m, unit, 1, rb)),
-        3: lambda block, m, unit, rb: (total(block, m, unit, 0, rb), total(block, m, unit, 1, rb), total(block, m, unit, 2, rb)),
+        3: lambda block, m, unit, rb: (total(block, m, unit, 0, rb), total(block, m, unit, 1, rb),
+                                       total(block, m, unit, 2, rb)),
         4: lambda block, m, unit, rb: (total(block, m, unit, 0, rb), total(block, m, unit, 1, rb), total(block, m, unit, 2, rb),
                                        total(block, m, unit, 3, rb)),
     }[gates])

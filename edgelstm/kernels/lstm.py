@@ -43,7 +43,7 @@ def lstm(v: Any, form: Format) -> Any:
 @each_format("lstm_team", f"{STANDARD} {team.PARAMS}")
 def lstm_team(v: Any, form: Format) -> Any:
     """The standard LSTM by a team."""
-    walk, cell_at = recurrent.walk_together(v, _advance(v, form, _standard_rules(v))), recurrent.state_at(v)
+    walk, cell_at = recurrent.walk_together(v, form, 4, _advance(v, form, _standard_rules(v))), recurrent.state_at(v)
     load_state, save_state = recurrent.load_state(v), recurrent.save_state(v)
 
     def lstm_team(p, r, h0, c0, y, hn, cn, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold, h_scale,

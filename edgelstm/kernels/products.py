@@ -19,15 +19,30 @@ def make_pair(v: Any, vectors: int) -> Any:
     return pair_of_parts(v, vectors, chained(v, vectors, chains(v, vectors), v.fma_block))
 
 
+@functools.cache
+def make_twin(v: Any, vectors: int) -> Any:
+    """`product(block, x, i, w, j, dj, n_in)`: two times `vectors` vectors plus a row times the panels at w[j] and at w[j + dj]."""
+    fma_block, width = v.fma_block, vectors * v.lanes
+
+    @v.inline
+    def product(block, x, i, w, j, dj, n_in):
+        for k in range(n_in):
+            block = fma_block(block, x, i + k, 0, w, j + k * width, dj, vectors)
+        return block
+
+    return product
+
+
 def row_block(v: Any, vectors: int) -> int:
     """How many rows are summed at once, a power of two that leaves room for the weights in the machine's registers."""
     return 4 if v.lanes == 16 or vectors <= 2 else 2
 
 
 def chains(v: Any, vectors: int) -> int:
-    """A single row is summed in several independent parts, to keep the multipliers busy: about eight vectors, half the registers at most.
+    """A single row is summed in several independent parts, to keep the multipliers busy: about eight vectors in all.
 
-    Where a vector is a single number there are twice as many, and then fewer instructions that only count.
+    They take half the registers at most. Where a vector is a single number there are twice as many, so that fewer instructions
+    only count.
     """
     wanted = {1: 8, 2: 4}.get(vectors, 2) * (2 if v.lanes == 1 else 1)
     room = v.registers // (2 * vectors)
@@ -119,7 +134,9 @@ def _times(v: Any, parallel: int) -> int:
     """How often the body of a loop is written out. Where vectors are short, counting weighs as much as what is counted."""
     if v.lanes > 4 or v.registers < 16:
         return 1
-    return 8 if v.lanes == 1 and parallel == 1 else 2
+    if v.lanes == 1 and parallel == 1:
+        return 8 if v.dot == "smlad" else 1
+    return 2
 
 
 def _repeated(v: Any, vectors: int, parallel: int, multiply: Any, inputs: int, times: int) -> Any:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from edgelstm.kernels import team, turning
 from edgelstm.kernels.formats import Format
 
+NEAR = 7 * 1024  # words of weights up to which the latency of the cells costs more than reading them
 COMMON = "mask:u8* batch:int steps:int units:int p_t:int p_b:int y_t:int y_b:int reverse:int hold:int h_scale:f32"
 
 
@@ -125,13 +126,13 @@ def walk(v: Any, step: Any) -> Any:
     return run
 
 
-def walk_together(v: Any, step: Any) -> Any:
+def walk_together(v: Any, form: Format, gates: int, step: Any) -> Any:
     """`run(sequence, h0, hn, weights, options, team)`: the same by a team, each member on its share of the units.
 
     What member 0 did before is seen by all members, and what all did is seen by member 0 afterwards. Where the team dissolves,
     member 0 does the other steps alone.
     """
-    load, save, at, lanes = load_state(v), save_state(v), state_at(v), v.lanes
+    load, save, at, in_pairs, lanes = load_state(v), save_state(v), state_at(v), _in_pairs(v, form, gates), v.lanes
     enter, meet, share, prefetch, width = team.enter(v), team.meet(v), team.share(v), v.prefetch, padded(v)
     patience, line = team.PATIENCE, team.WORDS
 
@@ -141,7 +142,7 @@ def walk_together(v: Any, step: Any) -> Any:
         if members.member == 0:
             load(q, now, h0)
         together = enter(members)
-        begin, end = share(members, q.units, lanes)
+        begin, end = share(members, q.units, 2 * lanes if in_pairs(q) else lanes)
         s = 0
         while s < q.steps and (together or members.member == 0):
             if not together:
@@ -172,10 +173,13 @@ def sweep(v: Any, form: Format, gates: int, apply: Any, *, states: int, biased: 
     several, lanes, back = form.row_block(v, gates), v.lanes, turning.back(v, form, gates)
     sweep_several, sweep_two, sweep_one = (
         _rows(v, form, gates, rows, finish, biased, projected or gates) for rows in (several, 2, 1))
+    sweep_row = _row(v, form, gates, finish, biased, projected or gates, sweep_one)
 
     @v.inline
     def sweep(q, step, at, r, rb, options):
         at, stride = ready(q, step, at)
+        if sweep_row(q, step, at, stride, r, rb, options):
+            return
         whole = q.batch - q.batch % several
         goes_back = back(step.t, q.units, q.units)
         ends = step.begin + step.begin + (step.end - step.begin - 1) // lanes * lanes
@@ -215,32 +219,81 @@ def _prepared(v: Any, form: Format, states: int) -> Any:
 
 def _rows(v: Any, form: Format, gates: int, rows: int, finish_row: Any, biased: bool, projected: int) -> Any:
     """The product and the cell for `rows` rows of one block; what the cell reads of p comes from far, so it is asked for first."""
-    load_block, zero_block, is_null = v.load_block, v.zero_block, v.is_null
-    product, panel = form.product(v, gates, rows), form.panel(v, gates)
-    finish = _each_row(v, gates, rows, finish_row)
-    count, prefetch, block_width = gates * rows, v.prefetch, projected * v.lanes
-
-    @v.inline
-    def start(rb, at):
-        return zero_block(count) if is_null(rb) else load_block(rb, at, 0, rows, gates)
-
-    @v.inline
-    def start_at_zero(rb, at):
-        return zero_block(count)
-
-    begin = start if biased else start_at_zero
+    product, panel, begin = form.product(v, gates, rows), form.panel(v, gates), _start(v, rows, gates, biased)
+    finish, ask = _each_row(v, gates, rows, finish_row), _ask(v, projected * v.lanes)
 
     @v.inline
     def run(q, step, at, stride, r, rb, b, unit, options):
         for row in range(b, b + rows):
-            place = step.t * q.p_t + row * q.p_b + unit * projected
-            for line in range(place, place + block_width, team.WORDS):
-                prefetch(q.p, line)
+            ask(q, step.t * q.p_t + row * q.p_b + unit * projected)
         sums = begin(rb, unit * gates)
         sums = product(sums, q.work, at + b * stride, stride, r, panel(unit, q.units), q.units)
         finish(q, step, b, unit, sums, options)
 
     return run
+
+
+def _row(v: Any, form: Format, gates: int, finish: Any, biased: bool, projected: int, one: Any) -> Any:
+    """`run(...) -> bool`: all blocks of a single row, where two at a time pay: the latency of one cell hides behind the other's."""
+    in_pairs = _in_pairs(v, form, gates)
+    if form.twin is None:
+        return v.inline(lambda q, step, at, stride, r, rb, options: False)
+    product, panel, begin = form.twin(v, gates), form.panel(v, gates), _start(v, 1, 2 * gates, biased)
+    lanes, ask = v.lanes, _ask(v, 2 * projected * v.lanes)
+
+    @v.inline
+    def two(q, step, at, r, rb, unit, options):
+        ask(q, step.t * q.p_t + unit * projected)
+        first = panel(unit, q.units)
+        apart = panel(unit + lanes, q.units) - first
+        sums = product(begin(rb, unit * gates), q.work, at, r, first, apart, q.units)
+        finish(q, step, 0, unit, sums[:gates], options)
+        finish(q, step, 0, unit + lanes, sums[gates:], options)
+
+    @v.inline
+    def run(q, step, at, stride, r, rb, options):
+        if q.batch != 1 or not in_pairs(q):
+            return False
+        unit = step.begin
+        while unit + lanes < step.end:
+            two(q, step, at, r, rb, unit, options)
+            unit += 2 * lanes
+        if unit < step.end:
+            one(q, step, at, stride, r, rb, 0, unit, options)
+        return True
+
+    return run
+
+
+def _in_pairs(v: Any, form: Format, gates: int) -> Any:
+    """`pairs(sequence)`: whether a single row takes two blocks at once: where reading the weights costs less than the latency.
+
+    One gate is summed in more parts than two blocks leave room for, and narrow machines want short code.
+    """
+    if form.twin is None or gates < 3 or v.lanes < 8:
+        return v.inline(lambda q: False)
+    panel = form.panel(v, gates)
+    return v.inline(lambda q: panel(q.units, q.units) <= NEAR)
+
+
+def _start(v: Any, rows: int, vectors: int, biased: bool) -> Any:
+    """`start(rb, at)`: the block that the products are added to."""
+    load_block, zero_block, is_null, count = v.load_block, v.zero_block, v.is_null, rows * vectors
+    if not biased:
+        return v.inline(lambda rb, at: zero_block(count))
+    return v.inline(lambda rb, at: zero_block(count) if is_null(rb) else load_block(rb, at, 0, rows, vectors))
+
+
+def _ask(v: Any, width: int) -> Any:
+    """`ask(sequence, place)`: prefetches `width` floats of p."""
+    prefetch, line = v.prefetch, team.WORDS
+
+    @v.inline
+    def ask(q, place):
+        for i in range(place, place + width, line):
+            prefetch(q.p, i)
+
+    return ask
 
 
 def _finish_row(v: Any, apply: Any, projected: int) -> Any:

@@ -2,8 +2,8 @@
 
 The front end writes every count, offset and loop variable with 64 bits. On a 32-bit core each addition of them is two
 instructions, each comparison three. Here a value is an *index* when it follows from a kernel's integer parameters and constants
-alone, by arithmetic, comparison or choice. An index counts elements in memory, so 31 bits hold it. What is computed from data (the
-64-bit product of two 32-bit numbers, say) stays as wide as it is.
+alone, by arithmetic, comparison or choice. An index counts elements in memory, so 31 bits hold it. What is computed from data
+(the 64-bit product of two 32-bit numbers, say) stays as wide as it is.
 """
 
 import functools
@@ -159,8 +159,7 @@ def _wide(value: str, short: Callable[[str], str]) -> str:
 
 
 def _in_32_bits(line: str, short: Callable[[str], str]) -> str:
-    line = re.sub(r"\bi64\b", "i32", line)
-    return re.sub(rf"(?<=[ \[(])({_VALUE})(?=[,)\s]|$)", lambda m: m[0] if m[0].startswith("%") and short(m[0]) == m[0] else short(m[0]), line)
+    return re.sub(rf"(?<=[ \[(])({_VALUE})(?=[,)\s]|$)", lambda found: short(found[0]), re.sub(r"\bi64\b", "i32", line))
 
 
 def _with_copies(lines: list[str], wanted: set[str]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from edgelstm.errors import DeviceError
 
 @dataclass(frozen=True)
 class Target:
-    """A machine: its LLVM names, the float32 lanes of a vector register, how it multiplies bytes (`vectors.dots`), and its registers."""
+    """A machine: its LLVM names, the float32 lanes of a vector register, how it multiplies bytes (`vectors.dots`), its registers."""
 
     name: str
     triple: str

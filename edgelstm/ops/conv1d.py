@@ -64,8 +64,8 @@ class Conv1d(Op):
         if attrs["dilation"] < 1 or x.shape[2] != groups * per_group or filters % groups:
             raise ShapeError(f"x {list(x.shape)} and W {list(W.shape)} do not fit with {groups} groups, "
                              f"dilation {attrs['dilation']}")
-        if b is not None and b.shape != (filters,):
-            raise ShapeError(f"its bias has the shape {list(b.shape)}, not [{filters}]")
+        if b is not None and (b.shape, b.dtype) != ((filters,), "float32"):
+            raise ShapeError(f"its bias is {b.dtype}{list(b.shape)}, expected float32[{filters}]")
         return [Fact((x.shape[0], _window(attrs, x.shape[1], taps).count, filters), "float32")]
 
     def kernel_shape(self, attrs: Mapping[str, Any], ins: Sequence[Any]) -> tuple[int, int, int]:

@@ -7,6 +7,7 @@ import numpy as np
 
 from edgelstm.errors import ShapeError, UnsupportedError
 from edgelstm.ops.op import Case, Fact, Noise, Op
+from edgelstm.ops.pointwise import FLOAT, check_dtype
 from edgelstm.ops.rows import dense_rows, prepared
 from edgelstm.ops.stored import (
     ACTIVATION_SCALE,
@@ -40,11 +41,12 @@ class Dense(Op):
         x, W, b, scale = ins
         if x.rank < 1 or W.rank != 2 or x.shape[-1:] != (shape := full_shape(attrs, W))[:1]:
             raise ShapeError(f"x {x.shape} does not fit the weights {W.shape}: the last axis must have {W.shape[:1]} elements")
+        check_dtype("x", x.dtype, FLOAT)
         check_stored("W", attrs["precision"], W, scale, shape)
         check_grouped(attrs, x.shape[-1])
         check_scales(attrs, "x_scale")
-        if b is not None and b.shape != W.shape[1:]:
-            raise ShapeError(f"the bias has the shape {b.shape}, expected {W.shape[1:]}")
+        if b is not None and (b.shape, b.dtype) != (W.shape[1:], "float32"):
+            raise ShapeError(f"the bias is {b.dtype}{list(b.shape)}, expected float32{list(W.shape[1:])}")
         return [Fact((*x.shape[:-1], W.shape[1]), "float32")]
 
     def reference(self, attrs: Mapping[str, Any], ins: Sequence[np.ndarray | None]) -> list[np.ndarray]:

@@ -8,7 +8,16 @@ import numpy as np
 from edgelstm.errors import ShapeError
 from edgelstm.ops.gather import check_indices, check_range, clamped_indices, gather_rows, product
 from edgelstm.ops.op import Case, Fact, Op
-from edgelstm.ops.stored import GROUPED, PRECISION, Stored, check_stored_table, full_shape, known, stored_table
+from edgelstm.ops.stored import (
+    GROUPED,
+    PRECISION,
+    Stored,
+    check_grouped,
+    check_stored_table,
+    full_shape,
+    known,
+    stored_table,
+)
 
 
 class Embedding(Op):
@@ -31,10 +40,10 @@ class Embedding(Op):
         if table.rank != 2:
             raise ShapeError(f"its table has the shape {list(table.shape)}; (rows, width) is supported")
         check_range(indices.value, indices.size, 0, table.shape[0])
-        precision = attrs["precision"]
+        precision, shape = attrs["precision"], full_shape(attrs, table, axis=1)
+        check_grouped(attrs, shape[1])
         if precision == "float32" and scale is None:
             return [Fact((*indices.shape, table.shape[1]), table.dtype)]
-        shape = full_shape(attrs, table, axis=1)
         check_stored_table("its table", precision, table, scale, shape)
         return [Fact((*indices.shape, shape[1]), "float32")]
 

@@ -37,6 +37,8 @@ TANH_TABLE = np.rint(ONE * np.tanh(np.arange(TABLE_STEPS + 1) / (1 << _STEP_BITS
 def rescale_words(factors: Any, bounds: Any) -> np.ndarray:
     """The int32 words of factors >= 0 for sums of at most |bounds|. Raises UnsupportedError where a result may not fit."""
     factors, bounds = np.broadcast_arrays(np.asarray(factors, np.float64), np.asarray(bounds, np.int64))
+    if not np.all((factors >= 0) & (factors < np.inf)):
+        raise UnsupportedError("its scales give a negative, infinite or NaN factor; numbers from 0 on are supported")
     mantissa, exponent = np.frexp(factors)
     m = np.rint(np.ldexp(mantissa, _MANTISSA)).astype(np.int64)
     carried = m == 1 << _MANTISSA

@@ -113,12 +113,6 @@ class IntegerRecurrent(Recurrent):
         """What a sum of products needs, as int32 [unit][gate][4]."""
         return np.ascontiguousarray(self.terms(attrs, arrays).reshape(4, self.gates, -1).transpose(2, 1, 0), np.int32)
 
-    def _check_facts(self, named: dict[str, Fact | None], expected: Mapping[str, tuple[tuple[int, ...], str]]) -> None:
-        for name, (shape, dtype) in expected.items():
-            fact = named.get(name)
-            if fact is not None and (fact.shape, fact.dtype) != (shape, dtype):
-                raise ShapeError(f"{name} is {fact.dtype}{list(fact.shape)}, expected {dtype}{list(shape)}")
-
     def _check_attrs(self, attrs: Mapping[str, Any]) -> None:
         for name in ("x_scale", "h_scale"):
             formulas.check_scale(name, attrs[name])

@@ -68,8 +68,9 @@ class Recurrent(Op):
             check_stored(name, attrs["precision"], named[name], named[f"{name}_scale"], shape)
         check_grouped(attrs, x.shape[2])
         check_scales(attrs, "x_scale", "h_scale")
-        self._check(named, {"mask": (batch, steps), **self.parameter_shapes(units),
-                            **{f"{s}0": (batch, units) for s in self.carried}})
+        floats = {"x": x.shape, **self.parameter_shapes(units), **{f"{s}0": (batch, units) for s in self.carried}}
+        expected = {name: (shape, "float32") for name, shape in floats.items()}
+        self._check_facts(named, {**expected, "mask": ((batch, steps), "bool")})
         y = (batch, steps, units) if attrs["layout"] == "btf" else (steps, batch, units)
         return [Fact(y, "float32"), *(Fact((batch, units), "float32") for _ in self.carried)]
 
@@ -234,11 +235,11 @@ class Recurrent(Op):
             raise UnsupportedError(f"the {self.name} parameter {name} is computed from an input; only constants are supported")
         return named[name].value
 
-    def _check(self, named: dict[str, Fact | None], shapes: dict[str, tuple[int, ...]]) -> None:
-        for name, shape in shapes.items():
+    def _check_facts(self, named: dict[str, Fact | None], expected: Mapping[str, tuple[tuple[int, ...], str]]) -> None:
+        for name, (shape, dtype) in expected.items():
             fact = named.get(name)
-            if fact is not None and fact.shape != shape:
-                raise ShapeError(f"{name} has the shape {fact.shape}, expected {shape}")
+            if fact is not None and (fact.shape, fact.dtype) != (shape, dtype):
+                raise ShapeError(f"{name} is {fact.dtype}{list(fact.shape)}, expected {dtype}{list(shape)}")
 
 
 def activation_params(low: Any, prefix: str, activation: str | tuple[str, float, float]) -> dict[str, Any]:

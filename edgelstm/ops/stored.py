@@ -15,6 +15,7 @@ half. Inputs that fill the last group up are 0 (nibble 8), and the node's attrib
 many columns a table) really has. The scale is a bfloat16.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,7 @@ PRECISIONS = ("float32", "bfloat16", "int8", "int8-static", "int4")
 GROUP = 32  # inputs that share a scale in int4
 ZERO_NIBBLE = 8
 MOST = 127  # of an activation in int8
+MOST_INPUTS = 1 << 17  # of one sum in int8: 131072 * 127 * 127 fits 32 bits
 SMALLEST = np.float32(2.0**-100)  # a row whose largest number is below this counts as zeros
 PRECISION = Attr("str", "float32", PRECISIONS, since=1)
 ACTIVATION_SCALE = Attr("float", 0.0, since=1)  # of int8-static; 0 where the scale is found at run time
@@ -103,7 +105,7 @@ def pack_nibbles(numbers: np.ndarray) -> np.ndarray:
 
 def check_stored(role: str, precision: str, values: Fact, scale: Fact | None, shape: tuple[int, ...]) -> None:
     """Raise ShapeError unless values and scale are those of a float array of that shape, whose last axis has the columns."""
-    n_in, n_out = int(np.prod(shape[:-1], dtype=np.int64)), shape[-1]
+    n_in, n_out = math.prod(shape[:-1]), shape[-1]
     groups = -(-n_in // GROUP)
     wanted = (groups * GROUP // 2, n_out) if precision == "int4" else shape
     _check_fact(role, precision, values, _VALUES[precision], wanted)
@@ -113,13 +115,21 @@ def check_stored(role: str, precision: str, values: Fact, scale: Fact | None, sh
         return
     if scale is None:
         raise ShapeError(f"{role} is stored as {precision} and lacks its scale")
+    if n_in > MOST_INPUTS and precision != "int4":
+        raise ShapeError(f"{role} sums {n_in} products; {precision} sums at most {MOST_INPUTS}")
     wanted = (groups, n_out) if precision == "int4" else (n_out,)
     _check_fact(f"the scale of {role}", precision, scale, _SCALES[precision], wanted)
+    if scale.value is not None and not np.all(np.isfinite(_floats(scale.value))):
+        raise ShapeError(f"the scale of {role} holds NaN or infinity; every scale must be a finite number")
+
+
+def _floats(scale: np.ndarray) -> np.ndarray:
+    return bfloat16_widened(scale) if scale.dtype == np.uint16 else scale
 
 
 def check_stored_table(role: str, precision: str, values: Fact, scale: Fact | None, shape: tuple[int, int]) -> None:
     """The same of an embedding's table (rows, width)."""
-    turned = [None if fact is None else Fact(fact.shape[::-1], fact.dtype) for fact in (values, scale)]
+    turned = [None if fact is None else Fact(fact.shape[::-1], fact.dtype, fact.value) for fact in (values, scale)]
     check_stored(role, precision, turned[0], turned[1], shape[::-1])
 
 
@@ -130,7 +140,7 @@ def _check_fact(role: str, precision: str, fact: Fact, dtype: str, shape: tuple[
 
 def check_grouped(attrs: Mapping[str, Any], length: int) -> None:
     """Raise ShapeError unless the attribute `grouped` is what it must be for an axis of that length."""
-    wanted = length if attrs["precision"] == "int4" else 0
+    wanted = max(length, 0) if attrs["precision"] == "int4" else 0
     if attrs["grouped"] != wanted:
         raise ShapeError(f"grouped is {attrs['grouped']}, expected {wanted} for {attrs['precision']} weights")
 

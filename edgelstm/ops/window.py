@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from edgelstm.errors import ShapeError
 
+MOST = 1 << 31  # positions: with channels and bytes multiplied in it still fits 64 bits
+
 
 @dataclass(frozen=True)
 class Window:
@@ -22,9 +24,9 @@ def window_of(steps: int, extent: int, stride: int, padding: str, pads: Sequence
     "same" gives ceil(steps / stride) windows with the odd pad on the right (Keras); "causal" pads extent-1 on the left;
     `ceil_mode` adds a last window that runs over the end, as long as it starts before it. Raises ShapeError.
     """
-    if extent < 1 or stride < 1 or len(pads) != 2 or min(pads) < 0:
+    if extent < 1 or stride < 1 or len(pads) != 2 or min(pads) < 0 or max(extent, stride, *pads) > MOST:
         raise ShapeError(f"a window of {extent} positions, stride {stride}, pads {list(pads)}; "
-                         "at least 1, 1 and two numbers from 0 are supported")
+                         f"at least 1, 1 and two numbers from 0 are supported, none above {MOST}")
     if padding != "explicit" and any(pads):
         raise ShapeError(f"pads {list(pads)} together with the padding {padding!r}; they belong to 'explicit'")
     if padding == "same":

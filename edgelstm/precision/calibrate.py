@@ -35,8 +35,10 @@ _FRACTIONS = np.geomspace(0.05, 1.0, 60)  # of the largest activation, tried as 
 
 @dataclass(frozen=True, eq=False)
 class Observed:
-    """The activations that multiply one weight matrix: a scale by each kind of range, their second moments, and how much of what
-    those tell of two different inputs is chance (0 .. 1)."""
+    """The activations that multiply one weight matrix: a scale by each kind of range, and their second moments.
+
+    `chance` (0 .. 1) is how much of what the moments tell of two different inputs is chance.
+    """
 
     scales: Mapping[str, float]
     covariance: np.ndarray
@@ -162,7 +164,7 @@ def chance(rows: np.ndarray, covariance: np.ndarray) -> float:
 
 
 def _rows(node: Node, array: np.ndarray, graph: Graph) -> np.ndarray:
-    """What the weights of a node are multiplied with, a row for each product; of convolutions whole windows with their padding."""
+    """What the weights of a node are multiplied with, a row for each product; of convolutions the padded windows."""
     if node.op != "conv1d":
         return array.reshape(-1, array.shape[-1])
     taps, per_group, _ = graph.constants[node.inputs[1]].shape

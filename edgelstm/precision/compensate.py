@@ -14,7 +14,8 @@ _BLOCK = 64  # inputs whose errors are passed on to all later ones at once
 Row = tuple[np.ndarray, np.ndarray]  # the numbers of one input's weights, and what they stand for
 
 
-def compensated(matrix: np.ndarray, covariance: np.ndarray, dtype: str, rounded: Callable[[int, np.ndarray], Row]) -> np.ndarray:
+def compensated(matrix: np.ndarray, covariance: np.ndarray, dtype: str,
+                rounded: Callable[[int, np.ndarray], Row]) -> np.ndarray:
     """The numbers of a matrix (n_in, n_out). `rounded(i, weights)` rounds the weights of input i.
 
     `covariance` (n_in, n_in) are the second moments of the inputs that the matrix is multiplied with.

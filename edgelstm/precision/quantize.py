@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from edgelstm.errors import PrecisionError
-from edgelstm.ops.stored import GROUP, Stored, bfloat16_widened, pack_nibbles
+from edgelstm.ops.stored import GROUP, MOST_INPUTS, Stored, bfloat16_widened, pack_nibbles
 from edgelstm.precision.compensate import Row, compensated
 
 Rounded = tuple[np.ndarray, np.ndarray]  # numbers and their scales
@@ -41,6 +41,8 @@ def quantize(matrix: np.ndarray, precision: str, *, scales: str = "mse", covaria
         return _as_bfloat16(matrix, covariance)
     if not np.all(np.isfinite(matrix)):
         raise PrecisionError(f"the weights hold NaN or infinity, which {precision} cannot; use float32 or bfloat16 there")
+    if len(matrix) > MOST_INPUTS and precision != "int4":
+        raise PrecisionError(f"it sums {len(matrix)} products, {precision} sums at most {MOST_INPUTS}; use another precision there")
     if precision == "int4":
         values, scale = _int4(matrix, scales)
         if covariance is not None:

@@ -1,6 +1,6 @@
 """A float32 graph made into one of reduced precision as a caller of `convert` asks: checked, chosen, applied, measured."""
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -57,7 +57,7 @@ class Request:
 
     def _check_limit(self) -> None:
         limit = self.max_error
-        if limit is not None and not (_is_number(limit) and 0 <= limit < math.inf):
+        if limit is not None and not (_is_number(limit) and 0 <= limit <= sys.float_info.max):
             raise PrecisionError(f"max_error is {limit!r}; give the largest absolute error to allow, a finite number from 0 on")
         if self.integer_ports and limit is not None:
             raise PrecisionError(f"max_error compares outputs with those in float32, which {INTEGER_PORTS} does away with; "
@@ -81,7 +81,8 @@ def reduce(graph: Graph, request: Request) -> Reduction:
     if found.tried is not None:
         told["chosen"] = dict(found.tried.precisions)
     if request.max_error is not None:
-        told |= {"max_error": request.max_error, "error": _checked_error(graph, found, request.max_error)}
+        limit = float(request.max_error)
+        told |= {"max_error": limit, "error": _checked_error(graph, found, limit)}
     return replace(found, graph=replace(found.graph, provenance={**found.graph.provenance, "precision": told}))
 
 

@@ -1,7 +1,7 @@
 """Which instructions of its processor a native build needs, and the machine code that reads what a processor has.
 
-A feature is a bit of one of the words that `<m>_processor(uint32_t words[7])` fills on x86-64 (see `aot/runtime/processor.py`), or of
-those that Linux gives for AArch64. Only features that LLVM makes use of by itself are listed.
+A feature is a bit of one of the words that `<m>_processor(uint32_t words[7])` fills on x86-64, or of those that Linux gives
+for AArch64. Only features that LLVM makes use of by itself are listed.
 """
 
 from dataclasses import replace
@@ -13,14 +13,14 @@ from edgelstm.native.target import Target
 
 Bit = tuple[int, int]  # of a word, its place
 
-# Words: CPUID leaf 1 ecx, leaf 7 ebx, ecx and edx, leaf 7.1 eax, leaf 0x80000001 ecx, and XCR0, which the operating system sets.
+# Words: CPUID leaf 1 ecx, leaf 7 ebx, ecx and edx, leaf 7.1 eax, leaf 0x80000001 ecx, and XCR0, which the system sets.
 _X86: dict[str, Bit] = {
-    "sse3": (0, 0), "ssse3": (0, 9), "fma": (0, 12), "sse4.1": (0, 19), "sse4.2": (0, 20), "movbe": (0, 22), "popcnt": (0, 23),
-    "avx": (0, 28), "f16c": (0, 29), "bmi": (1, 3), "avx2": (1, 5), "bmi2": (1, 8), "avx512f": (1, 16), "avx512dq": (1, 17),
-    "avx512ifma": (1, 21), "avx512cd": (1, 28), "avx512bw": (1, 30), "avx512vl": (1, 31), "avx512vbmi": (2, 1),
-    "avx512vbmi2": (2, 6), "gfni": (2, 8), "avx512vnni": (2, 11), "avx512bitalg": (2, 12), "avx512vpopcntdq": (2, 14),
-    "avx512fp16": (3, 23), "avxvnni": (4, 4), "avx512bf16": (4, 5), "avxifma": (4, 23), "lzcnt": (5, 5), "xop": (5, 11),
-    "fma4": (5, 16), "tbm": (5, 21)}  # fmt: skip
+    "sse3": (0, 0), "ssse3": (0, 9), "fma": (0, 12), "sse4.1": (0, 19), "sse4.2": (0, 20), "movbe": (0, 22),
+    "popcnt": (0, 23), "avx": (0, 28), "f16c": (0, 29), "bmi": (1, 3), "avx2": (1, 5), "bmi2": (1, 8), "avx512f": (1, 16),
+    "avx512dq": (1, 17), "avx512ifma": (1, 21), "avx512cd": (1, 28), "avx512bw": (1, 30), "avx512vl": (1, 31),
+    "avx512vbmi": (2, 1), "avx512vbmi2": (2, 6), "gfni": (2, 8), "avx512vnni": (2, 11), "avx512bitalg": (2, 12),
+    "avx512vpopcntdq": (2, 14), "avx512fp16": (3, 23), "avxvnni": (4, 4), "avx512bf16": (4, 5), "avxifma": (4, 23),
+    "lzcnt": (5, 5), "xop": (5, 11), "fma4": (5, 16), "tbm": (5, 21)}  # fmt: skip
 _X86_SYSTEM: dict[str, tuple[str, Bit]] = {  # feature: what the operating system must keep for it
     "avx": ("AVX registers (operating system)", (6, 2)), "avx512f": ("AVX-512 registers (operating system)", (6, 7))}
 _X86_LEVELS = {"x86-64-v2": ("sse3", "ssse3", "sse4.1", "sse4.2", "popcnt")}

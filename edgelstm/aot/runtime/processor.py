@@ -13,7 +13,7 @@ _AUXILIARY = (16, 26)  # AT_HWCAP and AT_HWCAP2 of Linux
 
 
 def check(interface: Interface, library: ctypes.CDLL) -> None:
-    """Raise DeviceError where this processor lacks what the code was made for. Needs that nothing can read here are not checked."""
+    """Raise DeviceError where this processor lacks what the code was made for. What cannot be read here is not checked."""
     words = read(interface.name, library)
     lacking = [name for name, (word, bit) in interface.needs.items() if word < len(words) and not words[word] >> bit & 1]
     if lacking:

@@ -40,6 +40,7 @@ class Format:
     `prepare(v)(to, at, x, i, n, scale)`: the prepared row of x[i : i + n] into to[at:], both f32*; `scale` is the fixed scale
     of the activations, or 0 where the row has its own.
     `row_words(v)(n)`: the words of a prepared row of n numbers, whole cache lines.
+    `twin(v, vectors)(block, x, i, w, j, dj, n_in)`: twice as many vectors: one row with the panels at w[j] and at w[j + dj].
     """
 
     panel: Callable[..., Any]
@@ -48,6 +49,7 @@ class Format:
     pair: Callable[..., Any]
     prepare: Callable[..., Any] | None = None
     row_words: Callable[..., Any] | None = None
+    twin: Callable[..., Any] | None = None
 
 
 def get(name: str) -> Format:

@@ -11,4 +11,4 @@ def panel(v: Any, vectors: int) -> Any:
     return v.inline(lambda unit, n_in: unit * vectors * n_in)
 
 
-FORMAT = Format(panel, products.row_block, products.make, products.make_pair)
+FORMAT = Format(panel, products.row_block, products.make, products.make_pair, twin=products.make_twin)

@@ -154,13 +154,26 @@ def _partial(lanes: int) -> dict[str, Any]:
     def store_part(p: types.Type, i: types.Type, n: types.Type, x: types.Type) -> Any:
         def codegen(context: Any, builder: ir.IRBuilder, sig: Signature, values: list[ir.Value]) -> ir.Value:
             p, i, n, x = values
-            args = [x, address(builder, p, i, floats(lanes)), first(builder, n, lanes)]
-            masked(builder, "store", ir.VoidType(), lanes, args)
+            spot = address(builder, p, i, floats(lanes))
+            with _where_whole(builder, n, lanes) as (whole, part):
+                with whole:
+                    builder.store(x, spot, align=4)
+                with part:
+                    masked(builder, "store", ir.VoidType(), lanes, [x, spot, first(builder, n, lanes)])
             return context.get_dummy_value()
 
         return signature(types.void, p, _WORD, _WORD, vector), codegen
 
     return {"load_part": load_part, "store_part": store_part}
+
+
+def _where_whole(builder: ir.IRBuilder, n: ir.Value, lanes: int) -> Any:
+    """The branches for at least `lanes` elements and for fewer: short vectors are stored with a mask many times slower than without.
+
+    Those of 16 are not, and take the second branch always.
+    """
+    whole = builder.icmp_signed(">=", n, ir.Constant(ir.IntType(64), lanes))
+    return builder.if_else(whole if lanes < 16 else ir.Constant(ir.IntType(1), 0))
 
 
 def address(builder: ir.IRBuilder, p: ir.Value, i: ir.Value, kind: ir.Type) -> ir.Value:

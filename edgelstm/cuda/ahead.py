@@ -1,0 +1,43 @@
+"""PTX of the hot kernels for a compute capability, on a machine without a device: for tests and for a table of what they
+use.
+"""
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+from edgelstm.cuda import cells, products, recurrent
+from edgelstm.cuda.driver import cuda, types
+from edgelstm.cuda.sweeps import Weights
+
+_F32, _I32, _U8 = (types.Array(kind, 1, "C") for kind in (types.float32, types.int32, types.uint8))
+_WORD = types.int64
+
+
+def hot_kernels(rows: int = 4) -> Iterator[tuple[str, Any, tuple[Any, ...]]]:
+    """(name, kernel, signature) of the products and the recurrent kernels."""
+    for form, panels in (("float32", _F32), ("bfloat16", _I32)):
+        sizes, place = types.UniTuple(_WORD, 5), types.UniTuple(_WORD, 6)
+        for name, tile in (("tall", products.TALL), ("flat", products.FLAT)):
+            yield f"gemm {name} {form}", products.kernel(form, tile), (_F32, panels, _F32, _F32, sizes, place, _WORD)
+        for name in ("lstm", "gru", "gru_before", "simple_rnn"):
+            yield from _recurrent(name, form, panels, rows)
+
+
+def _recurrent(name: str, form: str, panels: Any, rows: int) -> Iterator[tuple[str, Any, tuple[Any, ...]]]:
+    carried = types.UniTuple(_F32, len(cells.all_cells()[name].carried))
+    weights, sizes = types.NamedTuple((panels, panels, _F32), Weights), types.UniTuple(_WORD, 9)
+    whole = (_F32, _F32, _U8, carried, carried, weights, _WORD, sizes)
+    yield f"{name} {form}, {rows} rows", recurrent.whole(name, form, rows), whole
+    for number, phase in enumerate(recurrent.stepwise(name, form, rows)[1]):
+        signature = (_F32, _F32, _F32, _U8, weights, _WORD, _WORD, _WORD, _WORD, sizes)
+        yield f"{name} {form}, {rows} rows, step {number}", phase, signature
+
+
+def ptx(kernel: Any, signature: tuple[Any, ...], capability: tuple[int, int]) -> str:
+    """The PTX of a kernel. numba-cuda asks the current device what to compile device functions for; here that is no device."""
+    pretended = SimpleNamespace(compute_capability=capability)
+    with mock.patch("numba.cuda.dispatcher.get_current_device", lambda: pretended):
+        text, _ = cuda.compile_ptx(kernel.py_func, signature, cc=capability)
+    return text
