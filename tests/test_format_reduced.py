@@ -115,7 +115,8 @@ def test_weights_that_are_no_matrices_are_counted_and_refused(cell, precision):
             assert altered(graph, change).graph.parameters >= 0
 
 
-@pytest.mark.parametrize("new", [{"stride": 2**62}, {"dilation": 2**62}, {"padding": "explicit", "pads": (2**40, 0)}, {"stride": 1e300}])
+@pytest.mark.parametrize("new", [{"stride": 2**62}, {"dilation": 2**62}, {"padding": "explicit", "pads": (2**40, 0)},
+                                 {"stride": 1e300}])
 def test_windows_of_a_convolution_fit_64_bits(new):
     facts = [Fact((1, 9, 2), "float32"), Fact((3, 2, 4), "float32"), None, None]
     with pytest.raises(EdgeLSTMError, match="window"):

@@ -172,3 +172,9 @@ def test_command_line(source, data, tmp_path, capsys):
         assert "error: " in capsys.readouterr().err and out.read_bytes() == before
     with pytest.raises(SystemExit, match="2"):
         main([*common, "--precision", "int8", "--max-error", "much"])
+
+
+@pytest.mark.parametrize("limit", [np.float32(0.5), np.int64(1), 1])
+def test_a_limit_may_be_any_number(limit, source, tmp_path):
+    graph = edgelstm.convert(source, tmp_path / "small.elstm", precision="int8", max_error=limit)
+    assert edgelstm.load(tmp_path / "small.elstm").graph.provenance["precision"] == graph.provenance["precision"]

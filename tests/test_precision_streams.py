@@ -44,8 +44,9 @@ def streamed(model, x, cuts, batch):
         if number % 2:
             parts.append(stream.run(x[:, start:stop]))
         else:
-            parts += [stream.step(frame).reshape(batch, 1, -1) for frame in x[:, start:stop].swapaxes(0, 1).copy().squeeze(
-                1 if batch == 1 else ())]
+            frames = x[:, start:stop].swapaxes(0, 1).copy()
+            frames = frames[:, 0] if batch == 1 else frames
+            parts += [stream.step(frame).reshape(batch, 1, -1) for frame in frames]
         state = stream.state
     return np.concatenate(parts, axis=1) if parts else model.predict(x)
 

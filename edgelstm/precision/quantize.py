@@ -42,7 +42,7 @@ def quantize(matrix: np.ndarray, precision: str, *, scales: str = "mse", covaria
     if not np.all(np.isfinite(matrix)):
         raise PrecisionError(f"the weights hold NaN or infinity, which {precision} cannot; use float32 or bfloat16 there")
     if len(matrix) > MOST_INPUTS and precision != "int4":
-        raise PrecisionError(f"it sums {len(matrix)} products, {precision} sums at most {MOST_INPUTS}; use another precision there")
+        raise PrecisionError(f"it sums {len(matrix)} products, and {precision} at most {MOST_INPUTS}; use another one there")
     if precision == "int4":
         values, scale = _int4(matrix, scales)
         if covariance is not None:
