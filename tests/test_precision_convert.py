@@ -118,6 +118,7 @@ def test_what_a_name_means(layer, nodes):
     ({"precision": "int8", "calibration": "nowhere.npy"}, "nowhere.npy"),
     ({"precision": "int8-static", "calibration": np.zeros((0, 2, FEATURES))}, "empty"),
     ({"precision": "int8", "activation_range": "all"}, "activation_range 'all'"),
+    ({"precision": "int8", "activation_range": "max"}, "int8-static, integer"),
     ({"precision": "integer-ports", "max_error": 0.1, "calibration": np.zeros((9, 2, FEATURES))}, "max_error compares outputs"),
     ({"activation_range": "max"}, "activation_range is for reduced precisions"),
 ])

@@ -19,6 +19,7 @@ from edgelstm.precision.integer import integer
 from edgelstm.precision.measure import default_data, observe
 
 WHOLE = AUTO, INTEGER, INTEGER_PORTS = "auto", "integer", "integer-ports"  # for whole models
+FIXED_SCALES = "int8-static", INTEGER, INTEGER_PORTS  # activations have scales from calibration data
 _NAMES = ", ".join((*PRECISIONS, *WHOLE))
 
 
@@ -51,12 +52,15 @@ class Request:
             raise PrecisionError(f"precision {name!r} is not supported{why}; supported are {_NAMES}")
         if self.activation_range not in (None, *RANGES):
             raise PrecisionError(f"activation_range {self.activation_range!r} is not supported; use one of {', '.join(RANGES)}")
-        for name in self.names & {"int8-static", INTEGER, INTEGER_PORTS} if self.calibration is None else ():
+        if self.activation_range is not None and not self.names & {*FIXED_SCALES, AUTO}:
+            raise PrecisionError(f"activation_range says how {', '.join(FIXED_SCALES)} fix their scales; leave it out for "
+                                 f"{', '.join(sorted(self.names))}")
+        for name in self.names & set(FIXED_SCALES) if self.calibration is None else ():
             raise PrecisionError(f"{name} fixes the scales of activations: as calibration, give data as `predict` takes them")
         self._check_limit()
 
     def _check_limit(self) -> None:
-        limit = self.max_error
+        limit = self.max_error.item() if isinstance(self.max_error, np.number) else self.max_error
         if limit is not None and not (_is_number(limit) and 0 <= limit <= sys.float_info.max):
             raise PrecisionError(f"max_error is {limit!r}; give the largest absolute error to allow, a finite number from 0 on")
         if self.integer_ports and limit is not None:
@@ -127,4 +131,4 @@ def largest_error(graph: Graph, found: Graph, data: Mapping[str, np.ndarray]) ->
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool)
