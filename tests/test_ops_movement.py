@@ -74,7 +74,8 @@ def test_embedding_kernel_never_reads_outside(dtype):
 def run_on_unknown(op, tokens, table):
     """The kernels' output for indices that no shape rule has seen."""
     low, out = GuardedLowering(), Guarded((*tokens.shape, table.shape[1]), "float32")
-    op.lower(low, {}, [Guarded(tokens.shape, str(tokens.dtype), tokens), Guarded(table.shape, "float32", table)], [out])
+    ins = [Guarded(tokens.shape, str(tokens.dtype), tokens), Guarded(table.shape, "float32", table), None]
+    op.lower(low, check_attrs(op, {}), ins, [out])
     return low.result(out)
 
 

@@ -68,7 +68,7 @@ def _header_rows(lines: list[str]) -> int:
             return False
         return True
 
-    return 0 if len(lines) == 1 or any(is_number(cell) for cell in lines[0].split(",")) else 1
+    return 0 if len(lines) < 2 or any(is_number(cell) for cell in lines[0].split(",")) else 1
 
 
 def _read_wav(path: Path) -> dict[str | None, np.ndarray]:
