@@ -3,7 +3,6 @@
 from edgelstm import kernels
 from edgelstm.errors import DependencyError
 from edgelstm.native import cache
-from edgelstm.native.narrow import narrow
 from edgelstm.native.optimise import emit, target_machine
 from edgelstm.native.target import Target
 
@@ -35,7 +34,11 @@ def kernel_ir(name: str, target: Target) -> str:
             "installed: pip install numba, or ship a cache made by `edgelstm warm` and set EDGELSTM_CACHE to it"
         ) from None
     ir = frontend.kernel_ir(kernels.get(name), target.lanes, target.dot, target.registers)
-    return narrow(ir, target_machine(target)) if target.address_bits == 32 else ir
+    if target.address_bits != 32:
+        return ir
+    from edgelstm.native.narrow import narrow
+
+    return narrow(ir, target_machine(target))
 
 
 def ir_object(ir: str, target: Target) -> bytes:
