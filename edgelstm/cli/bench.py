@@ -6,10 +6,10 @@ runtimes, as far as they are installed and can read it, and says what it could n
 """
 
 import argparse
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgelstm.cli.number import number
 from edgelstm.cli.open_model import add_model, open_model
 from edgelstm.cli.text import count_bytes, print_json, say, table
 
@@ -150,21 +150,11 @@ def _count(argument: str) -> int:
 
 
 def _seconds(argument: str) -> float:
-    return _number(argument, "a number of seconds")
+    return number(argument, "a number of seconds")
 
 
 def _percent(argument: str) -> float:
-    return _number(argument.removesuffix("%"), "a percentage, like 10%")
-
-
-def _number(argument: str, what: str) -> float:
-    try:
-        number = float(argument)
-    except ValueError:
-        number = math.nan
-    if not (math.isfinite(number) and number >= 0):
-        raise argparse.ArgumentTypeError(f"{argument!r} is not {what}")
-    return number
+    return number(argument.removesuffix("%"), "a percentage, like 10%")
 
 
 def _peers(argument: str) -> tuple[str, ...]:

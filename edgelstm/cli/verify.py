@@ -9,11 +9,11 @@ largest output by default), 1 when one misses it or the file has no probe, 4 whe
 """
 
 import argparse
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgelstm.cli import precision
+from edgelstm.cli.number import number
 from edgelstm.cli.open_model import add_model, open_model
 from edgelstm.cli.text import print_json, say, table
 from edgelstm.errors import PrecisionError
@@ -112,13 +112,7 @@ def as_json(report: "Report") -> dict[str, object]:
 
 def error_limit(argument: str) -> float:
     """The value of --max-error: a finite number from 0 on."""
-    try:
-        number = float(argument)
-    except ValueError:
-        number = math.nan
-    if not (math.isfinite(number) and number >= 0):
-        raise argparse.ArgumentTypeError(f"{argument!r} is not a finite number from 0 on")
-    return number
+    return number(argument, "a finite number from 0 on")
 
 
 def _is_reduced(graph: "Graph") -> bool:

@@ -64,7 +64,7 @@ def _gru(general: bool) -> Cell:
     def phases(form: str, rows: int, staged: bool) -> tuple[Any, ...]:
         v = _vectors()
         rules = gru._general_rules(v) if general else gru._standard_rules(v)
-        return (_phase(sweep(form, 3, rows, _reset_after(v, rules), staged=staged, biased=True)),)
+        return (_phase(sweep(form, 3, rows, gru.reset_after(v, rules), staged=staged, biased=True)),)
 
     return Cell("gru", 3, 2, (("h", 0),), phases, ("r", "r"), _gru_options if general else _none)
 
@@ -105,20 +105,6 @@ def _simple(v: Any, rule: Any) -> Any:
     @v.inline
     def cell(q, step, place, sums, options):
         commit(q, step, place, rule(sums[0] + load(q.p, place.p), options))
-
-    return cell
-
-
-def _reset_after(v: Any, rules: Any) -> Any:
-    gate, candidate, commit = rules.gate, rules.candidate, recurrent.commit(v)
-    fma, load, lanes = v.fma, v.load, v.lanes
-
-    @v.inline
-    def cell(q, step, place, sums, options):
-        z = gate(sums[0] + load(q.p, place.p), options)
-        r = gate(sums[1] + load(q.p, place.p + lanes), options)
-        n = candidate(fma(r, sums[2], load(q.p, place.p + 2 * lanes)), options)
-        commit(q, step, place, fma(z, load(q.work, step.now + place.state) - n, n))
 
     return cell
 

@@ -139,7 +139,8 @@ def _general_rules(v: Any) -> SimpleNamespace:
     )
 
 
-def _after(v: Any, form: Format, rules: SimpleNamespace) -> Any:
+def reset_after(v: Any, rules: SimpleNamespace) -> Any:
+    """The cell of the form with reset_after, from the complete sums of z and r and the recurrent sum of n."""
     gate, candidate, commit = rules.gate, rules.candidate, recurrent.commit(v)
     fma, load, lanes = v.fma, v.load, v.lanes
 
@@ -150,7 +151,11 @@ def _after(v: Any, form: Format, rules: SimpleNamespace) -> Any:
         n = candidate(fma(r, sums[2], load(q.p, place.p + 2 * lanes)), options)
         commit(q, step, place, fma(z, load(q.work, step.now + place.state) - n, n))
 
-    sweep = recurrent.sweep(v, form, 3, cell, states=2, biased=True)
+    return cell
+
+
+def _after(v: Any, form: Format, rules: SimpleNamespace) -> Any:
+    sweep = recurrent.sweep(v, form, 3, reset_after(v, rules), states=2, biased=True)
 
     @v.inline
     def advance(q, step, weights, options):
