@@ -6,6 +6,7 @@
       ShapeError         an array whose shape or dtype does not fit the model
       PrecisionError     calibration data, an unknown layer, or an error limit that nothing reaches
       DeviceError        a device, target or stream that cannot be used this way
+        DeviceMemoryError  a device whose memory is full
       BuildError         an ahead-of-time build that failed
       DependencyError    a package that is not installed; names it
 
@@ -53,6 +54,14 @@ class DeviceError(EdgeLSTMError):
     """A device, target or stream that cannot be used this way."""
 
     exit_code = 5
+
+
+class DeviceMemoryError(DeviceError):
+    """A device whose memory is full."""
+
+
+class DeviceWarning(UserWarning):
+    """Tells on which device a model runs, and why, where EdgeLSTM chose it."""
 
 
 class BuildError(EdgeLSTMError):

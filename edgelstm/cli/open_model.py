@@ -1,12 +1,15 @@
 """MODEL arguments: an .elstm file, or a trained model that is converted in memory."""
 
 import argparse
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgelstm.cli.text import say
 
 if TYPE_CHECKING:
+    from edgelstm.graph import Graph
     from edgelstm.model import Model
 
 
@@ -16,14 +19,27 @@ def add_model(parser: argparse.ArgumentParser) -> None:
                         help="an .elstm file, or a .keras, .h5 or .onnx file, which is converted in memory")
 
 
-def open_model(path: Path) -> "Model":
-    """The model of a file. Raises FormatError, UnsupportedError and DependencyError."""
+def open_model(path: Path, like: "Graph | None" = None) -> "Model":
+    """The model of a file. Raises FormatError, UnsupportedError and DependencyError.
+
+    The source of the graph `like` is converted with the constants for inputs that `like` was converted with.
+    """
     import edgelstm
     from edgelstm.format import is_elstm
 
     if is_elstm(path):
         return edgelstm.load(path)
-    graph = edgelstm.convert(path)
+    graph = edgelstm.convert(path, fix=None if like is None else _fixed(path, like))
     for note in graph.notes:
         say(f"note: {note}")
     return edgelstm.load(graph)
+
+
+def _fixed(path: Path, like: "Graph") -> dict[str, Any] | None:
+    """The constants for inputs, where the file is the one that a graph came from."""
+    fix = like.provenance.get("fix")
+    if not isinstance(fix, Mapping) or not path.is_file():
+        return None
+    with open(path, "rb") as file:
+        same = hashlib.file_digest(file, "sha256").hexdigest() == like.provenance.get("sha256")
+    return dict(fix) if same else None

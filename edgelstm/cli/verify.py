@@ -64,7 +64,7 @@ def _by_layer(graph: "Graph", arguments: argparse.Namespace) -> int:
     from edgelstm.precision.report import compare
 
     path = arguments.against
-    reference = with_names_of(graph, open_model(path).graph, path.name)
+    reference = with_names_of(graph, open_model(path, graph).graph, path.name)
     data = default_data(reference) if arguments.data is None else read_data(reference, arguments.data)
     report = compare(reference, graph, data)
     limit = report.limit if arguments.max_error is None else arguments.max_error
@@ -91,7 +91,7 @@ def against(graph: "Graph", path: Path) -> "Report":
     """How far a graph is from another file. Raises what opening that file raises, and ShapeError where they do not fit."""
     from edgelstm.against import compare
 
-    return compare(graph, open_model(path).graph, path.name)
+    return compare(graph, open_model(path, graph).graph, path.name)
 
 
 def rows(report: "Report") -> str:

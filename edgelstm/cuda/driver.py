@@ -1,16 +1,18 @@
 """numba.cuda, and what else is asked of the device: the only place that imports it, so that its successor can replace it."""
 
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from edgelstm.errors import DependencyError, DeviceError
+from edgelstm.errors import DependencyError, DeviceError, DeviceMemoryError
+
+INSTALL = "pip install 'edgelstm[cuda]'"
 
 if importlib.util.find_spec("numba_cuda") is None:
-    raise DependencyError("device='cuda' needs the package numba-cuda: pip install 'edgelstm[cuda]'")
+    raise DependencyError(f"device='cuda' needs the package numba-cuda: {INSTALL}")
 
 from numba import cuda, types
 from numba.core import config
@@ -19,36 +21,61 @@ OLDEST = (7, 5)  # compute capability
 SIMULATED = bool(config.ENABLE_CUDASIM)
 LANES = 2 if SIMULATED else 32  # of a panel; the simulator's threads are threads of the system, so it gets few
 
-__all__ = ["LANES", "OLDEST", "SIMULATED", "Graph", "adopted", "check", "cuda", "describe", "device_errors", "empty", "machine",
-           "resident", "types", "zeros"]
+__all__ = ["LANES", "OLDEST", "SIMULATED", "adopted", "check", "cuda", "current", "describe", "device_errors", "empty", "machine",
+           "on", "place", "resident", "types", "zeros"]
 
 
-def check() -> None:
-    """Raise DeviceError where no device can be used."""
+def check(number: int | None = None) -> int:
+    """The number of the device, by default the current one. Raises DeviceError where it can't be used, DependencyError."""
     if SIMULATED:
-        return
+        if number:
+            raise DeviceError(f"there is no device {number}: the simulator of numba.cuda has one, number 0")
+        return 0
     with device_errors():
         if not cuda.is_available():
-            raise DeviceError("no CUDA device can be used: no driver (libcuda) or no device was found; use device='cpu'")
-        device = cuda.get_current_device()
+            raise _unavailable()
+        count = len(cuda.gpus)
+        if number is not None and number >= count:
+            raise DeviceError(f"there is no device {number}: this machine has {count}, numbered from 0")
+        device = cuda.get_current_device() if number is None else cuda.gpus[number]
         if tuple(device.compute_capability) < OLDEST:
             found, oldest = (".".join(map(str, c)) for c in (device.compute_capability, OLDEST))
-            raise DeviceError(f"{_name(device)} has the compute capability {found}; {oldest} is the oldest supported")
+            raise DeviceError(f"{_name(device)} has the compute capability {found}; {oldest} is the oldest supported; "
+                              "use device='cpu'")
+        return device.id
 
 
-def describe() -> str:
+def _unavailable() -> Exception:
+    """Why numba.cuda finds nothing to run on: no driver or device, or no compiler."""
+    from numba.cuda.cudadrv import nvvm
+
+    if not nvvm.is_available():
+        return DependencyError(f"numba-cuda is installed without its compiler (NVVM): {INSTALL}")
+    reason = " ".join(str(cuda.cuda_error() or "no device was found").split())
+    return DeviceError(f"no CUDA device can be used: {reason}; use device='cpu'")
+
+
+def describe(number: int | None = None) -> str:
     """The device in one line. Raises DeviceError where there is none."""
-    check()
+    number = check(number)
     if SIMULATED:
         return "the simulator of numba.cuda"
-    device = cuda.get_current_device()
-    free, total = cuda.current_context().get_memory_info()
-    return (f"{_name(device)}, compute capability {'.'.join(map(str, device.compute_capability))}, "
-            f"{device.MULTIPROCESSOR_COUNT} multiprocessors, {free >> 20} of {total >> 20} MiB free")
+    with on(number):
+        device = cuda.get_current_device()
+        free, total = cuda.current_context().get_memory_info()
+        return (f"{_name(device)}, compute capability {'.'.join(map(str, device.compute_capability))}, "
+                f"{device.MULTIPROCESSOR_COUNT} multiprocessors, {free >> 20} of {total >> 20} MiB free")
 
 
 def _name(device: Any) -> str:
     return device.name.decode() if isinstance(device.name, bytes) else str(device.name)
+
+
+@contextmanager
+def on(number: int) -> Iterator[None]:
+    """A block that works on a device, in whatever thread: its context is the current one, its errors are DeviceError."""
+    with device_errors(), cuda.gpus[number]:
+        yield
 
 
 @contextmanager
@@ -57,18 +84,33 @@ def device_errors() -> Iterator[None]:
     try:
         yield
     except _driver_errors() as error:
-        if "OUT_OF_MEMORY" in str(error):
-            raise DeviceError(f"the device is out of memory; use a smaller batch, or device='cpu' ({error})") from error
-        raise DeviceError(f"the CUDA driver reports: {error}") from error
+        raise _translated(error) from error
+
+
+def _translated(error: Exception) -> Exception:
+    text = " ".join(str(error).split())
+    if type(error).__name__ == "NvvmSupportError":
+        return DependencyError(f"numba-cuda is installed without its compiler: {INSTALL} ({text})")
+    if "OUT_OF_MEMORY" in text:
+        return DeviceMemoryError("the device is out of memory; use a smaller batch, device='cpu', or fallback='cpu' with load "
+                                 f"({text})")
+    if "before forking" in text:
+        return DeviceError("a forked process can't use the GPU of its parent; start it with the method 'spawn'")
+    return DeviceError(f"the CUDA driver reports: {text}")
 
 
 def _driver_errors() -> tuple[type[Exception], ...]:
     if SIMULATED:
         return ()
-    from numba.cuda.cudadrv.driver import CudaAPIError
-    from numba.cuda.cudadrv.error import CudaSupportError
+    from cuda.core._utils.cuda_utils import CUDAError
+    from numba.cuda.cudadrv.error import CudaDriverError, CudaSupportError, NvvmSupportError
 
-    return CudaAPIError, CudaSupportError
+    return CudaDriverError, CudaSupportError, NvvmSupportError, CUDAError
+
+
+def current() -> int:
+    """The number of the device of this thread's context."""
+    return 0 if SIMULATED else cuda.get_current_device().id
 
 
 def empty(nbytes: int) -> Any:
@@ -80,8 +122,17 @@ def empty(nbytes: int) -> Any:
 def zeros(nbytes: int) -> Any:
     """The same, zeroed."""
     memory = empty(nbytes)
-    memory.copy_to_device(np.zeros(memory.size, np.uint8))
+    with device_errors():
+        memory.copy_to_device(np.zeros(memory.size, np.uint8))
     return memory
+
+
+def pinned(shape: Sequence[int], dtype: str) -> np.ndarray:
+    """Zeroed memory of the host that the device copies from and to without the host's help."""
+    with device_errors():
+        array = cuda.pinned_array(tuple(shape), np.dtype(dtype)) if 0 not in shape else np.empty(shape, dtype)
+    array[...] = 0
+    return array
 
 
 def resident(array: Any) -> bool:
@@ -92,6 +143,34 @@ def resident(array: Any) -> bool:
 def adopted(array: Any) -> Any:
     """An array of device memory, whoever made it, as one that kernels take; nothing is copied."""
     return array if SIMULATED else cuda.as_cuda_array(array)
+
+
+def address(array: Any) -> int:
+    """Where an array of device memory begins."""
+    return array.__array_interface__["data"][0] if SIMULATED else array.__cuda_array_interface__["data"][0]
+
+
+def place(array: Any) -> int:
+    """The number of the device that holds an array; all of them hold an empty one."""
+    if SIMULATED or not array.size:
+        return current()
+    api = bindings()
+    return checked(api.cuPointerGetAttribute(api.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL, address(array)))
+
+
+def bindings() -> Any:
+    """The driver's own interface, for what numba.cuda does not offer."""
+    from cuda.bindings import driver
+
+    return driver
+
+
+def checked(result: tuple[Any, ...]) -> Any:
+    """What a call of the driver gave. Raises DeviceError."""
+    error, *found = result
+    if error.value:
+        raise _translated(RuntimeError(error.name))
+    return found[0] if found else None
 
 
 def shared_nbytes() -> int:
@@ -106,13 +185,13 @@ def multiprocessors() -> int:
 
 
 def machine() -> dict[str, Callable[..., Any]]:
-    """float32 functions that both the device and the simulator have."""
+    """Functions of single numbers that both the device and the simulator have; `dot4` multiplies bytes: see _dot4."""
     if SIMULATED:
         return {
             "fma": lambda a, b, c: np.float32(np.float64(a) * b + c), "absolute": lambda x: np.float32(abs(x)),
             "sqrt": np.sqrt, "copysign": np.copysign, "nearest": np.rint, "floor": np.floor, "ceil": np.ceil,
             "truncate": np.trunc, "bits": lambda x: int(np.float32(x).view(np.int32)),
-            "number": lambda n: np.uint32(int(n) & 0xFFFFFFFF).view(np.float32),
+            "number": lambda n: np.uint32(int(n) & 0xFFFFFFFF).view(np.float32), "dot4": _dot4_by_bytes,
         }  # fmt: skip
     from numba.cuda import libdevice as lib
 
@@ -120,55 +199,29 @@ def machine() -> dict[str, Callable[..., Any]]:
         "fma": lambda a, b, c: lib.fmaf(a, b, c), "absolute": lambda x: lib.fabsf(x), "sqrt": lambda x: lib.sqrtf(x),
         "copysign": lambda magnitude, sign: lib.copysignf(magnitude, sign), "nearest": lambda x: lib.rintf(x),
         "floor": lambda x: lib.floorf(x), "ceil": lambda x: lib.ceilf(x), "truncate": lambda x: lib.truncf(x),
-        "bits": lambda x: lib.float_as_int(x), "number": lambda n: lib.int_as_float(np.int32(n)),
+        "bits": lambda x: lib.float_as_int(x), "number": lambda n: lib.int_as_float(np.int32(n)), "dot4": _dot4(),
     }  # fmt: skip
 
 
-class Graph:
-    """Launches that are recorded once and then started together; where that can't be, they are made one by one."""
-
-    def __init__(self, launches: Callable[[Any], None]) -> None:
-        self._launches = launches
-        self._stream = cuda.stream()
-        self._graph: Any = None
-        self._compiled = False
-
-    @property
-    def stream(self) -> Any:
-        return self._stream
-
-    def run(self) -> None:
-        """All launches, in the order of the stream. The first run compiles them, the second records them."""
-        with device_errors():
-            if SIMULATED or not self._compiled:
-                self._launches(self._stream)
-                self._compiled = True
-                return
-            if self._graph is None:
-                self._graph = self._recorded()
-            _checked(_bindings().cuGraphLaunch(self._graph, self._handle()))
-
-    def _handle(self) -> Any:
-        return _bindings().CUstream(int(self._stream.handle))
-
-    def _recorded(self) -> Any:
-        api, handle = _bindings(), self._handle()
-        _checked(api.cuStreamBeginCapture(handle, api.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL))
-        try:
-            self._launches(self._stream)
-        finally:
-            graph = _checked(api.cuStreamEndCapture(handle))
-        return _checked(api.cuGraphInstantiate(graph, 0))
+def _dot4_by_bytes(x: Any, w: Any, total: Any) -> np.int32:
+    pair = np.array([int(x) & 0xFFFFFFFF, int(w) & 0xFFFFFFFF], np.uint32).view(np.int8).astype(np.int32)
+    return np.int32(total + pair[:4] @ pair[4:])
 
 
-def _bindings() -> Any:
-    from cuda.bindings import driver
+def _dot4() -> Any:
+    """`dot4(x, w, total)`: total plus the products of the four signed bytes of two words: one instruction from 6.1 on."""
+    from llvmlite import ir
+    from numba.cuda.extending import intrinsic
 
-    return driver
+    word, sum_of = ir.IntType(32), types.int32
 
+    @intrinsic
+    def dot4(context: Any, x: Any, w: Any, total: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            given = [context.cast(builder, value, kind, sum_of) for value, kind in zip(values, signature.args, strict=True)]
+            code = ir.InlineAsm(ir.FunctionType(word, [word] * 3), "dp4a.s32.s32 $0, $1, $2, $3;", "=r,r,r,r")
+            return builder.call(code, given)
 
-def _checked(result: tuple[Any, ...]) -> Any:
-    error, *found = result
-    if error.value:
-        raise DeviceError(f"the CUDA driver reports {error.name}")
-    return found[0] if found else None
+        return sum_of(x, w, total), codegen
+
+    return dot4

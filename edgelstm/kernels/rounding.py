@@ -18,22 +18,33 @@ def make(v: Any) -> Any:
 
     `to` is u8* with room for whole vectors; bytes beyond n are those of zeros. `scale` is the fixed one, or 0.
     """
-    largest, numbers, f32 = _largest(v), _numbers(v), v.f32
+    largest, numbers, factors, f32 = _largest(v), _numbers(v), factors_of(v), v.f32
 
     @v.inline
     def round_row(to, x, i, n, scale, offset):
         if scale > 0.0:
             top = numbers(to, x, i, n, f32(1.0) / scale, offset)
             return scale if top == top else top
-        top = largest(x, i, n)
-        if top < f32(_NOTHING):
-            numbers(to, x, i, n, f32(0.0), offset)
-            return f32(0.0)
-        inverse = f32(127.0) / top
-        numbers(to, x, i, n, inverse if inverse > f32(_LEAST) else f32(_LEAST), offset)
-        return top / f32(127.0)
+        inverse, found = factors(largest(x, i, n))
+        numbers(to, x, i, n, inverse, offset)
+        return found
 
     return round_row
+
+
+@functools.cache
+def factors_of(v: Any) -> Any:
+    """`factors(top) -> (inverse, scale)` of a row whose largest |x| is `top`: numbers = x * inverse, x is about numbers * scale."""
+    f32 = v.f32
+
+    @v.inline
+    def factors(top):
+        if top < f32(_NOTHING):
+            return f32(0.0), f32(0.0)
+        inverse = f32(127.0) / top
+        return inverse if inverse > f32(_LEAST) else f32(_LEAST), top / f32(127.0)
+
+    return factors
 
 
 def _largest(v: Any) -> Any:

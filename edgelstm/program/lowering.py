@@ -7,7 +7,7 @@ import numpy as np
 
 from edgelstm import kernels, ops
 from edgelstm.graph import Node
-from edgelstm.memory import address, aligned_copy
+from edgelstm.memory import address, weights_copy
 from edgelstm.ops.op import StateSlot
 from edgelstm.ops.stored import Stored
 from edgelstm.program import packing
@@ -24,7 +24,7 @@ class PackedWeights:
         """The array of that node and tag, made at the first call."""
         key = (node, tag)
         found = self._arrays.get(key)
-        return self._arrays.setdefault(key, aligned_copy(make())) if found is None else found
+        return self._arrays.setdefault(key, weights_copy(make())) if found is None else found
 
     @property
     def nbytes(self) -> int:

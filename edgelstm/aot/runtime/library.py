@@ -8,7 +8,7 @@ import numpy as np
 from edgelstm.aot.runtime import processor
 from edgelstm.aot.runtime.interface import Interface
 from edgelstm.errors import FormatError
-from edgelstm.memory import address, aligned_zeros
+from edgelstm.memory import address, weights_copy
 
 BRIEF_NBYTES = 1 << 20  # a step over fewer bytes of weights ends before another thread could make use of the interpreter
 
@@ -52,9 +52,7 @@ class Library:
             raise FormatError(f"{path}: cannot read the weights: {error.strerror}") from None
         if found.nbytes != interface.weights_nbytes:
             raise FormatError(f"{path}: has {found.nbytes} bytes, not {interface.weights_nbytes}; build the model again")
-        kept = aligned_zeros(found.shape, np.uint8)
-        kept[...] = found
-        return kept
+        return weights_copy(found)
 
     @staticmethod
     def _function(library: ctypes.CDLL, name: str, argtypes: list[type]) -> "ctypes._FuncPtr":
