@@ -13,6 +13,7 @@ import numpy as np
 
 from edgelstm import reference
 from edgelstm.errors import ShapeError
+from edgelstm.facts import infer
 from edgelstm.graph import Graph, Port, Probe
 
 SOURCE = "the float64 reference of EdgeLSTM"
@@ -24,6 +25,7 @@ EXACT_ROOM = 1.5  # times the error that reducing the precision made
 
 _SEED = 20240229
 _SMALL_INTEGERS = 4
+_MOST_ELEMENTS = 2**26  # of a value of a probe, half a gigabyte in float64
 _EXAMPLES = ((2, (7, 16, 64, 256, 1024)), (1, (12, 24, 96, 384, 1536)))  # batch, lengths of other axes, the first that fits
 _INDEXED = {"embedding": (0, 1), "gather": (1, 0)}  # op: (its index input, its table)
 _PASS_THROUGH = {"cast", "identity", "reshape", "squeeze", "unsqueeze", "transpose", "slice", "flip", "expand", "concat"}
@@ -48,6 +50,7 @@ def _probe(graph: Graph, number: int, batch: int, lengths: Iterable[int]) -> Pro
     for length in lengths:
         inputs = seeded_inputs(graph, np.random.default_rng(_SEED + number), batch, length)
         try:
+            _check_size(graph, inputs)
             outputs = reference.run_rounded(graph, inputs)
         except ShapeError as error:
             failure = error
@@ -55,6 +58,13 @@ def _probe(graph: Graph, number: int, batch: int, lengths: Iterable[int]) -> Pro
         room = ROOM * _effect_of_noise(graph, inputs, outputs)
         return Probe(inputs, _as_stored(graph, outputs), SOURCE, atol=Probe.atol + room)
     return failure
+
+
+def _check_size(graph: Graph, inputs: Mapping[str, np.ndarray]) -> None:
+    """Raise ShapeError where inputs of a few numbers become values that take gigabytes."""
+    largest = max((fact.size for fact in infer(graph, {name: x.shape for name, x in inputs.items()}).values()), default=0)
+    if largest > _MOST_ELEMENTS:
+        raise ShapeError(f"one of its values has {largest:,} elements; up to {_MOST_ELEMENTS:,} are tried")
 
 
 def _compared(exact: Graph, probe: Probe) -> Probe:

@@ -13,6 +13,7 @@ from edgelstm import reference
 from edgelstm.builder import GraphBuilder
 from edgelstm.format import read, write
 from edgelstm.graph import Probe
+from edgelstm.probe import with_probes
 from edgelstm.verify import Report, verify
 from tests.tiny_models import sequence_graph, write_onnx
 
@@ -165,3 +166,19 @@ def test_fixed_values_are_not_changed(tmp_path):
         with pytest.raises(edgelstm.ShapeError, match="'n'"):
             edgelstm.convert(tmp_path / "m.onnx", fix={"n": value})
     assert edgelstm.load(edgelstm.convert(tmp_path / "m.onnx", fix={"n": 5.0})).predict([1, 2]).tolist() == [6, 7]
+
+
+def test_values_too_large_to_try_are_refused_or_not_probed(tmp_path):
+    """A few bytes of a hostile file ask for gigabytes: a value over 2**31 elements is refused, one below is not tried."""
+    def repeated(times):
+        builder = GraphBuilder()
+        x = builder.input("x", "float32", ("batch", 1))
+        builder.output("y", builder.add("tile", x, builder.constant(np.array([1, times], np.int64))))
+        return builder.build()
+
+    with pytest.raises(edgelstm.ShapeError, match="2,147,483,648 elements"):
+        edgelstm.load(repeated(2**31)).predict(np.zeros((1, 1), np.float32))
+    graph = with_probes(repeated(2**27))
+    assert not graph.probes
+    assert "no probe" in graph.notes[-1] and "67,108,864 are tried" in graph.notes[-1]
+    assert with_probes(repeated(2**10)).probes

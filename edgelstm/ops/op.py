@@ -17,6 +17,7 @@ NARROW = ("int8", "int16", "uint16")  # only for inputs that an op declares as n
 DTYPES = (*ARITHMETIC, *NARROW)
 PORT_DTYPES = (*ARITHMETIC, "int8", "int16")
 MAX_RANK = 32  # axes of a value
+MAX_SIZE = 2**31 - 1  # elements of a value
 REQUIRED = object()
 LARGEST = float(np.finfo(np.float32).max)
 

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from edgelstm import kernels, ops
-from edgelstm.errors import FormatError, UnsupportedError
+from edgelstm.errors import FormatError, ShapeError, UnsupportedError
 from edgelstm.expand import expand
 from edgelstm.facts import infer
 from edgelstm.graph import Graph, Node
 from edgelstm.memory import ALIGNMENT, round_up
 from edgelstm.ops import strided
-from edgelstm.ops.op import Fact, StateSlot
+from edgelstm.ops.op import MAX_SIZE, Fact, StateSlot
 from edgelstm.program import arena
 from edgelstm.program.lowering import PackedWeights, PlanLowering
 from edgelstm.program.operands import Buffer, Operand, Space
@@ -100,6 +100,7 @@ def plan(graph: Graph, shapes: Mapping[str, Sequence[int]], lanes: int, packed: 
     for i, port in enumerate(graph.inputs):
         values[port.value].buffer = Buffer(values[port.value].nbytes, Space.PORTS + i)
     for node in _needed(graph, facts):
+        _check_size(node, facts)
         _lower(low, node, values, facts)
     _outputs(low, graph, values)
     if states is not None:
@@ -123,6 +124,14 @@ def _check_ports(graph: Graph, facts: Mapping[str, Fact]) -> None:
         if (before.shape, before.dtype) != (after.shape, after.dtype):
             raise FormatError(f"the state {source!r} is {before.dtype}{list(before.shape)}, "
                               f"{result!r} that follows it {after.dtype}{list(after.shape)}")
+
+
+def _check_size(node: Node, facts: Mapping[str, Fact]) -> None:
+    """Raise ShapeError where a node gives more than any memory is meant for."""
+    for out in node.outputs:
+        if out is not None and facts[out].size > MAX_SIZE:
+            raise ShapeError(f"node {node.name!r} ({node.op}): its result would have {facts[out].size:,} elements; "
+                             f"{MAX_SIZE:,} are supported; give shorter or fewer inputs")
 
 
 def _needed(graph: Graph, facts: Mapping[str, Fact]) -> list[Node]:
