@@ -1,7 +1,6 @@
 """Writes control flow out: for concrete shapes, branches and iterations take the place of if_else and loop nodes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -10,6 +9,7 @@ from edgelstm.errors import UnsupportedError
 from edgelstm.facts import infer_node
 from edgelstm.graph import Graph, Node
 from edgelstm.ops.op import Body, Fact
+from edgelstm.record import changed
 
 MOST_NODES = 200_000
 
@@ -27,8 +27,8 @@ def expand(graph: Graph, shapes: Mapping[str, Sequence[int]], *, loops: bool = T
         writer.facts[port.value] = Fact(tuple(shapes[port.name]), port.dtype, None, frozenset({port.name}))
     for node in graph.nodes:
         writer.write(node)
-    outputs = [replace(port, value=writer.meaning.get(port.value, port.value)) for port in graph.outputs]
-    return replace(graph, nodes=tuple(writer.nodes), constants={**graph.constants, **writer.constants}, outputs=tuple(outputs))
+    outputs = [changed(port, value=writer.meaning.get(port.value, port.value)) for port in graph.outputs]
+    return changed(graph, nodes=tuple(writer.nodes), constants={**graph.constants, **writer.constants}, outputs=tuple(outputs))
 
 
 class Writer:
@@ -44,7 +44,7 @@ class Writer:
     def write(self, node: Node) -> None:
         """Append a node, or what stands for it."""
         inputs = tuple(None if name is None else self.meaning.get(name, name) for name in node.inputs)
-        node = replace(node, inputs=inputs)
+        node = changed(node, inputs=inputs)
         if not ops.get(node.op).controls or (node.op == "loop" and not self._loops):
             self._append(node)
             return

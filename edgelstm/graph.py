@@ -3,7 +3,6 @@
 from collections import Counter
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -13,6 +12,7 @@ from edgelstm import ops
 from edgelstm.errors import FormatError
 from edgelstm.ops.op import DTYPES, PORT_DTYPES, Body, Op, check_attrs
 from edgelstm.ports import Port, TensorSpec
+from edgelstm.record import fresh, record
 
 __all__ = ["Graph", "Node", "Port", "Probe", "TensorSpec"]
 
@@ -22,7 +22,7 @@ DEEPEST = 16  # subgraphs inside subgraphs
 MOST_ELEMENTS = 1 << 40  # of one input or output
 
 
-@dataclass(frozen=True)
+@record()
 class Node:
     """One op applied to named values. An absent optional input or unused output is None."""
 
@@ -30,10 +30,10 @@ class Node:
     op: str
     inputs: tuple[str | None, ...]
     outputs: tuple[str | None, ...]
-    attrs: Mapping[str, Any] = field(default_factory=dict)
+    attrs: Mapping[str, Any] = fresh(dict)
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Probe:
     """Inputs, and the outputs that an independent source gave for them, so that a file can prove itself on any device."""
 
@@ -44,7 +44,7 @@ class Probe:
     rtol: float = 1e-4
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Graph:
     """A whole model. Nodes stand in an order in which they can run.
 
@@ -58,7 +58,7 @@ class Graph:
     constants: Mapping[str, np.ndarray]
     states: tuple[tuple[str, str], ...] = ()
     stateful: bool = False
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = fresh(dict)
     notes: tuple[str, ...] = ()
     probes: tuple[Probe, ...] = ()
 
@@ -97,7 +97,8 @@ def node_parameters(node: Node, constants: Mapping[str, np.ndarray]) -> dict[str
     if node.attrs.get("precision") == "float32" or any(array is None or array.ndim < 2 for array in weights):
         return found
     shapes = op.weight_shapes(node.attrs, op.padded([constants.get(name) for name in node.inputs]))
-    scales = {named[f"{role}_scale"]: 0 for role in shapes if named.get(f"{role}_scale") is not None}
+    behind = [named.get(f"{role}_{part}") for role in shapes for part in ("scale", "factor")]
+    scales = {name: 0 for name in behind if name is not None}
     return found | scales | {named[role]: math.prod(shape) for role, shape in shapes.items() if named[role] in constants}
 
 

@@ -11,10 +11,15 @@ if TYPE_CHECKING:
 Source = Union[str, os.PathLike, bytes, BinaryIO, "Graph"]
 
 
-def load(source: Source, device: str = "cpu", threads: int = 1) -> "Model | BuiltModel":
+def load(source: Source, device: str = "cpu", threads: int = 1, *, fallback: str | None = None, batch: int = 1,
+         steps: int | None = None) -> "Model | BuiltModel":
     """A Model from an .elstm path, bytes, a binary file object, a Graph, or the folder of a native build.
 
-    Raises FormatError for a bad file or folder.
+    `device` is 'cpu', 'cuda' (the current GPU), 'cuda:1', or 'auto', which measures both at this `batch`, a step of a stream or
+    a run of so many `steps`, and takes the faster. With fallback='cpu' the CPU stands in for a GPU that is not there or whose
+    memory is full. Both tell what they chose by a DeviceWarning and in `Model.choice`.
+
+    Raises FormatError for a bad file or folder, DeviceError for a device that can't be used.
     """
     if isinstance(source, str | os.PathLike) and os.path.isdir(source):
         from edgelstm.aot.runtime import built
@@ -22,4 +27,4 @@ def load(source: Source, device: str = "cpu", threads: int = 1) -> "Model | Buil
         return built.Model(source, device, threads)
     from edgelstm import model
 
-    return model.load(source, device, threads)
+    return model.load(source, device, threads, fallback=fallback, batch=batch, steps=steps)

@@ -25,7 +25,7 @@ def aligned_copy(array: np.ndarray) -> np.ndarray:
 
 
 def weights_copy(array: np.ndarray) -> np.ndarray:
-    """An aligned copy of weights that are read again and again; a long one comes from beyond the cache, faster out of huge pages.
+    """An aligned copy of weights that are read again and again; long ones come from beyond the cache, faster in huge pages.
 
     Only pages that it fills to three quarters are huge, so that little memory is wasted.
     """

@@ -1,7 +1,6 @@
 """A Model: a graph that runs. Immutable for its users; threads may share it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -13,6 +12,7 @@ from edgelstm.graph import Graph, TensorSpec
 from edgelstm.program.lowering import PackedWeights
 from edgelstm.program.plan import plan
 from edgelstm.programs import Programs
+from edgelstm.record import record
 from edgelstm.session import SessionPool
 from edgelstm.stream import Stream
 from edgelstm.stream_pool import Pool
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edgelstm.verify import Report
 
 
-@dataclass(frozen=True)
+@record()
 class Footprint:
     """Bytes: `weights` as stored, `packed` for this machine, `state` of one stream, `arena` of one session."""
 
@@ -47,6 +47,7 @@ class Model:
         self._graph = graph
         self._programs = _programs(graph, device, threads)
         self._device = device
+        self._choice = ""
         self._threads = Threads(self._programs, threads)
         self._ports = [(port.name, np.dtype(port.dtype)) for port in graph.inputs]
 
@@ -68,6 +69,16 @@ class Model:
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
         return tuple(port.spec for port in self._graph.outputs)
+
+    @property
+    def device(self) -> str:
+        """Where it runs: 'cpu', 'cuda' or 'cuda:N'."""
+        return self._device
+
+    @property
+    def choice(self) -> str:
+        """Why it runs there, where that was chosen for it by device='auto' or a fallback; else empty."""
+        return self._choice
 
     @property
     def streaming(self) -> Streaming:
@@ -110,11 +121,11 @@ class Model:
         """An independent stream that carries the state. Raises DeviceError naming the node when the model can't stream."""
         if not self.streaming.ok:
             raise DeviceError(f"this model {self.streaming}; use predict on whole sequences")
-        return Stream(self._programs, batch)
+        return self._programs.stream(batch)
 
     def pool(self, capacity: int) -> Pool:
         """Up to `capacity` streams that come and go."""
-        return Pool(self.stream, capacity)
+        return self._programs.pool(self.stream, capacity)
 
     def verify(self) -> "Report":
         """Run the file's probe and compare with the outputs stored in it; a miss is not an exception."""
@@ -134,22 +145,31 @@ class Model:
         return Footprint(weights, packed.nbytes, explicit + (states.nbytes if states else 0), program.arena_nbytes)
 
 
-def load(source: str | PathLike | bytes | BinaryIO | Graph, device: str = "cpu", threads: int = 1) -> Model:
-    """A Model from an .elstm path, bytes, a binary file object or a Graph. Raises FormatError for a bad file."""
-    return Model(_graph(source), device, threads)
+def load(source: str | PathLike | bytes | BinaryIO | Graph, device: str = "cpu", threads: int = 1, *,
+         fallback: str | None = None, batch: int = 1, steps: int | None = None) -> Model:
+    """A Model from an .elstm path, bytes, a binary file object or a Graph; see edgelstm.load. Raises FormatError, DeviceError."""
+    graph = _graph(source)
+    if device == "cpu" and fallback is None:
+        return Model(graph, device, threads)
+    from edgelstm import devices
+
+    if device == "auto":
+        return devices.choose(graph, threads, batch, steps, fallback)
+    return devices.on_device(graph, device, threads, fallback)
 
 
 def _programs(graph: Graph, device: str, threads: int) -> Programs:
     """The programs for a device. Raises DeviceError for one that is not there."""
     if device == "cpu":
         return Programs(graph)
-    if device != "cuda":
-        raise DeviceError(f"device {device!r} is not supported; use 'cpu' or 'cuda'")
+    from edgelstm.devices import number_of
+
+    number = number_of(device)
     if threads != 1:
-        raise DeviceError(f"threads={threads} has no meaning with device='cuda'; leave it out")
+        raise DeviceError(f"threads={threads} has no meaning with device={device!r}; leave it out")
     from edgelstm.cuda.backend import CudaPrograms
 
-    return CudaPrograms(graph)
+    return CudaPrograms(graph, number)
 
 
 def _graph(source: Any) -> Graph:

@@ -1,14 +1,15 @@
 """What a model takes and gives: its inputs and outputs, and the shapes that they have in a stream."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from edgelstm.record import record
 
 if TYPE_CHECKING:
     from edgelstm.graph import Graph
 
 
-@dataclass(frozen=True)
+@record()
 class TensorSpec:
     """Name, dtype and shape of an input or output, as users see it; None marks a dynamic axis."""
 
@@ -17,7 +18,7 @@ class TensorSpec:
     shape: tuple[int | None, ...]
 
 
-@dataclass(frozen=True)
+@record()
 class Port:
     """An input or output of a graph.
 

@@ -18,7 +18,7 @@ from edgelstm.graph import Graph, Port, Probe
 
 SOURCE = "the float64 reference of EdgeLSTM"
 EXACT_SOURCE = "the float64 reference of EdgeLSTM, before precision was reduced"
-ROUNDING = ("int8", "int8-static", "int4")  # precisions that round activations
+ROUNDING = ("int8", "int8-static", "int8x16", "int4")  # precisions that round activations
 NOISE, TRIALS = 1e-5, 8  # relative noise of activations, and how often it is drawn
 ROOM = 4  # times the effect of the noise
 EXACT_ROOM = 1.5  # times the error that reducing the precision made

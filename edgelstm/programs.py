@@ -5,8 +5,7 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -16,8 +15,14 @@ from edgelstm.memory import aligned_zeros
 from edgelstm.ports import step_shapes
 from edgelstm.program.lowering import PackedWeights
 from edgelstm.program.plan import Program, StateLayout, plan, state_layout
-from edgelstm.session import Session, SessionPool, TeamSession
+from edgelstm.record import changed, record
+from edgelstm.session import Session, SessionPool
+from edgelstm.stream import Stream
+from edgelstm.stream_pool import Pool
 from edgelstm.streaming import Streaming, analyse
+
+if TYPE_CHECKING:
+    from edgelstm.teams import TeamSession
 
 PROGRAMS_KEPT = 32  # of each kind; the least recently used go first
 
@@ -26,7 +31,7 @@ Shapes = Mapping[str, Sequence[int]]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@record()
 class StreamMemory:
     """What one stream carries: the block of its nodes' states, the explicit states by input name, and views of all of them by
     name, each with its initial value (None for zeros).
@@ -78,8 +83,10 @@ class Programs:
                 self._runs.move_to_end(shapes)
             return found
 
-    def for_team(self, shapes: Shapes, members: int) -> TeamSession | None:
+    def for_team(self, shapes: Shapes, members: int) -> "TeamSession | None":
         """The memory and tables with which so many threads run the program together; None where it has nothing to share."""
+        from edgelstm.teams import TeamSession
+
         session = self._kept(self._teams, shapes, lambda: TeamSession(self._linked(shapes, None, members), members))
         return session if session.shares else None
 
@@ -90,6 +97,14 @@ class Programs:
     def session(self, program: Program, memory: StreamMemory) -> Session:
         """A program bound to the memory of one stream."""
         return Session(program, memory.block)
+
+    def stream(self, batch: int) -> Stream:
+        """A stream of a model that can stream."""
+        return Stream(self, batch)
+
+    def pool(self, make: Callable[[], Stream], capacity: int) -> Pool:
+        """Up to `capacity` streams that come and go."""
+        return Pool(make, capacity)
 
     def stream_memory(self, batch: int) -> StreamMemory:
         """The memory of a new stream of this batch."""
@@ -133,7 +148,7 @@ class Programs:
         words = program.words.copy()
         words[program.entry_words] = [entries[name] for name in program.kernels]
         words.flags.writeable = False
-        return replace(program, words=words)
+        return changed(program, words=words)
 
 
 _alive: "weakref.WeakSet[Programs]" = weakref.WeakSet()

@@ -11,7 +11,6 @@ from edgelstm.program.operands import Space
 from edgelstm.program.plan import Program
 
 BRIEF_NBYTES = 1 << 20  # a step over fewer bytes of weights ends before another thread could make use of the interpreter
-DISSOLVED = 2  # the word of a barrier that is not 0 when its team has dissolved, see kernels/team.py
 SPARE_SESSIONS = 4  # idle sessions a program keeps for the next callers
 
 
@@ -62,27 +61,6 @@ class Session:
         call = native.thunk(self._table, brief=self._program.constant_nbytes <= BRIEF_NBYTES)
         call.memory = (self, tuple(ports))
         return call
-
-
-class TeamSession:
-    """One Program for several threads that run it together: one arena, and a table for each of them."""
-
-    def __init__(self, program: Program, members: int) -> None:
-        self._barrier = aligned_zeros((16 * members,), np.int32)
-        self.shares = program.shared_calls.size > 0
-        first = Session(program, barrier=self._barrier)
-        self.members = [first, *(Session(program, barrier=self._barrier, member=k, arena=first.arena) for k in range(1, members))]
-
-    def bind(self, ports: Sequence[np.ndarray]) -> None:
-        """Point every table at the memory of every input, then every output. No member may be running."""
-        self._barrier[:] = 0
-        for member in self.members:
-            member.bind(ports)
-
-    @property
-    def dissolved(self) -> bool:
-        """Whether member 0 ended the last run alone."""
-        return bool(self._barrier[DISSOLVED])
 
 
 class SessionPool:

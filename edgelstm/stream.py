@@ -50,9 +50,9 @@ class Stream:
         """Make program and buffers for frames of these shapes. Raises ShapeError when the model does not accept them."""
         program = self._programs.for_stream(shapes, self._memory)
         self._shapes = shapes
-        self._ins = [self._kept[port.name] if port.name in self._kept else aligned_zeros(shapes[port.name], port.dtype)
+        self._ins = [self._kept[port.name] if port.name in self._kept else self._buffer(shapes[port.name], port.dtype)
                      for port in self._graph.inputs]
-        self._outs = [aligned_zeros(shape, port.dtype)
+        self._outs = [self._buffer(shape, port.dtype)
                       for shape, port in zip(program.outputs, self._graph.outputs, strict=True)]
         self._session = self._programs.session(program, self._memory)
         self.advance = self._session.door([*self._ins, *self._outs])
@@ -60,6 +60,10 @@ class Stream:
         self._out_frames = list(self._frames(self._graph.outputs, self._outs).values())
         self._only = self._single()
         self._bind_views()
+
+    def _buffer(self, shape: Sequence[int], dtype: str) -> np.ndarray:
+        """Zeroed memory for the frames of a port."""
+        return aligned_zeros(shape, dtype)
 
     def _open_for(self, given: Mapping[str, Any]) -> None:
         """Open the stream with the lengths that its first frame tells."""
@@ -130,6 +134,10 @@ class Stream:
     def check(self, frame: Frames) -> None:
         """Raise ShapeError when `step` would refuse the frame; nothing is changed."""
         self._ready(frame)
+
+    def fitted(self, frame: Frames) -> list[np.ndarray]:
+        """The arrays of a frame in the shapes of `buffers`, one for each input. Raises ShapeError when `step` would refuse it."""
+        return [array for _, array in self._ready(frame)]
 
     def reset(self) -> None:
         """Back to the start: states at zero, or at the initial values that the model gives them."""
@@ -251,7 +259,7 @@ class Stream:
     def _run_block(self, block: Frames) -> Any:
         given = named_inputs(self._graph, block)
         check_names(given, self._frame_names)
-        arrays = complete(self._graph, {**given, **self._kept})
+        arrays = complete(self._graph, {**given, **self._kept}) | dict(self._kept)
         shapes = {name: array.shape for name, array in arrays.items()}
         self._check_batch(shapes)
         program = self._programs.for_stream(shapes, self._memory)

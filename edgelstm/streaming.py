@@ -1,7 +1,6 @@
 """Whether a model can run one time step at a time, and if not, which node prevents it."""
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,10 +11,11 @@ from edgelstm.facts import infer, infer_node
 from edgelstm.graph import Graph, Node
 from edgelstm.ops.op import Fact, NeedsFuture, time_axes
 from edgelstm.ports import step_shapes
+from edgelstm.record import record
 from edgelstm.stand_ins import first_fitting, fixed_lengths, shapes_at, stand_in
 
 
-@dataclass(frozen=True)
+@record()
 class Streaming:
     """`ok`, or the node that prevents streaming and the reason.
 

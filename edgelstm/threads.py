@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 WORTH = 2_000_000  # multiplications for which waking a helper pays
 _one_team = threading.Lock()
-LONGEST_PAUSE = 64  # runs that are left to one thread where helpers find no processor time and again
 ROWS_TOGETHER = 4  # rows that the kernels compute at once
 
 
@@ -31,43 +30,30 @@ class Threads:
     def __init__(self, programs: Programs, count: int) -> None:
         self.count = count
         self._programs, self._graph = programs, programs.graph
-        self._pause, self._left = 1, 0
 
     def run(self, program: Program, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> bool:
         """Fill the outputs; False, with nothing done, where one thread is the better choice. `program` is the undivided one."""
-        if self.count == 1 or not self._pays(program, inputs):
+        if self.count == 1 or (work := self._work(program, inputs)) < WORTH:
             return False
         parts = _parts(self._batch(inputs), self.count)
         if len(parts) == 1 or not self._independent:
-            return self._together(inputs, outputs)
+            return self._together(work, inputs, outputs)
         _at_once([partial(self._part, part, inputs, outputs) for part in parts])
         return True
 
-    def _together(self, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> bool:
+    def _together(self, work: int, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> bool:
         """The run by a team that meets at every time step: one team at a time, and only where each has a processor."""
-        if processors() < self.count or self._passes() or not _one_team.acquire(blocking=False):
+        if processors() < self.count or not _one_team.acquire(blocking=False):
             return False
         try:
             shapes = {port.name: array.shape for port, array in zip(self._graph.inputs, inputs, strict=True)}
             team = self._programs.for_team(shapes, self.count)
-            if team is None:
+            if team is None or not team.ready(work):
                 return False
-            team.bind([*inputs, *outputs])
-            _at_once([member.run for member in team.members])
-            self._note(team.dissolved)
+            team.run([*inputs, *outputs])
             return True
         finally:
             _one_team.release()
-
-    def _passes(self) -> bool:
-        """Whether this run is left to one thread, because the processors were busy lately."""
-        self._left = max(0, self._left - 1)
-        return self._left > 0
-
-    def _note(self, dissolved: bool) -> None:
-        """After a team that dissolved one run passes, then 3, 7, ... when it happens again."""
-        self._pause = min(2 * self._pause, LONGEST_PAUSE) if dissolved else 1
-        self._left = self._pause if dissolved else 0
 
     @cached_property
     def _independent(self) -> bool:
@@ -77,10 +63,11 @@ class Threads:
         ports = zip(self._graph.inputs, inputs, strict=True)
         return next((array.shape[port.batch] for port, array in ports if port.batch is not None), 1)
 
-    def _pays(self, program: Program, inputs: Sequence[np.ndarray]) -> bool:
+    def _work(self, program: Program, inputs: Sequence[np.ndarray]) -> int:
+        """Multiplications of a run, about."""
         ports = zip(self._graph.inputs, inputs, strict=True)
         steps = max((array.shape[port.time] for port, array in ports if port.time is not None), default=1)
-        return program.constant_nbytes // 4 * self._batch(inputs) * steps >= WORTH
+        return program.constant_nbytes // 4 * self._batch(inputs) * steps
 
     def _part(self, part: slice, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> None:
         """The rows of one part, read and written where they are unless the batch is not the outermost axis."""

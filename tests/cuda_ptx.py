@@ -4,7 +4,8 @@ import re
 
 from edgelstm.cuda import ahead
 
-TESTED = ("gemm tall float32", "lstm float32, 4 rows", "gru bfloat16, 4 rows", "gru_before float32, 4 rows, step 1")
+TESTED = ("gemm tall float32", "lstm float32, 4 rows, step 0", "gru bfloat16, 4 rows, weights in shared memory, whole",
+          "gru_before float32, 4 rows, step 1", "lstm float32, 4 rows, weights in shared memory, persistent")
 
 
 def assert_compiles(capability: tuple[int, int]) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 
 from edgelstm.ops.stored import Stored, pack_nibbles
 
-FORMATS = ("bfloat16", "int8", "int4")
+FORMATS = ("bfloat16", "int8", "int8x16", "int4")
 
 
 def bfloat16_bits(x):
@@ -44,6 +44,8 @@ def rows_as_read(precision, scale=0.0):
             small = top < 2.0**-100
             inverse = np.where(small, 0, np.float32(127) / np.where(small, 1, top)).astype(np.float32)
             step = np.where(small, 0, top / np.float32(127)).astype(np.float64)
-        return np.rint(np.clip(x * inverse, -127, 127)).astype(np.float64) * step
+        counted = np.clip(x * inverse, -127, 127)
+        left = np.rint((counted - np.rint(counted)) * np.float32(254)) / 254 if precision == "int8x16" else 0.0
+        return (np.rint(counted).astype(np.float64) + left) * step
 
     return rounded

@@ -10,8 +10,8 @@ import pytest
 import edgelstm
 from edgelstm.aot import targets
 from edgelstm.aot.plan import step_program
-from edgelstm.native import host
-from edgelstm.native.target import CROSS_TARGETS, host_forms
+from edgelstm.native import host, host_forms
+from edgelstm.native.target import CROSS_TARGETS
 from edgelstm.precision import apply, layers
 from edgelstm.precision.integer import integer
 from tests.built import GRAPHS, cell, without_probes

@@ -102,6 +102,7 @@ def test_powers_of_two_and_parts_of_a_number(form):
     def factory(v):
         load, store, lanes = v.load, v.store, v.lanes
         pow2, exponent, mantissa, round_small = v.pow2, v.exponent, v.mantissa, v.round_small
+        nearest_power = v.nearest_power
 
         def kernel(n, x, y):
             for i in range(0, 256, lanes):
@@ -109,12 +110,15 @@ def test_powers_of_two_and_parts_of_a_number(form):
                 store(y, 256 + i, exponent(load(x, i)))
                 store(y, 512 + i, mantissa(load(x, i)))
                 store(y, 768 + i, round_small(load(n, i) * 0.25))
+                exponents, powers = nearest_power(load(n, i), 0.78539816)
+                store(y, 1024 + i, exponents)
+                store(y, 1280 + i, powers)
 
         return kernel
 
     n = np.resize(np.arange(-126, 128), 256).astype(np.float32)
     x = np.exp(np.random.default_rng(0).uniform(-80, 80, 256)).astype(np.float32)
-    agree(factory, FORMS[form], n, x, np.zeros(1024, np.float32))
+    agree(factory, FORMS[form], n, x, np.zeros(1536, np.float32))
 
 
 @everywhere

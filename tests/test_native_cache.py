@@ -11,10 +11,17 @@ import pytest
 
 from edgelstm.native import cache, host, places
 from edgelstm.native.compiler import kernel_object
+from edgelstm.native.inventory import describe
 
 KERNEL = "relu_f32"
 POSIX = pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX")
 NOT_ROOT = pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may write anywhere")
+
+
+def forget():
+    """Directories are looked at again."""
+    places._first.cache_clear()
+    places._temporary.cache_clear()
 
 
 @pytest.fixture
@@ -24,10 +31,10 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setenv("EDGELSTM_CACHE", str(directory))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    places._places.cache_clear()
+    forget()
     places._warn_once.cache_clear()
     yield directory
-    places._places.cache_clear()
+    forget()
     places._warn_once.cache_clear()
 
 
@@ -75,19 +82,19 @@ def test_damaged_entries_are_compiled_again(place, content, suffix, damage):
 @POSIX
 def test_directories_that_others_can_write_to_are_refused(place, content):
     place.chmod(0o777)
-    places._places.cache_clear()
+    forget()
     assert cache.find_kernel(KERNEL, host()) is None
-    assert cache.describe()[0].refused == "other users can write to it"
+    assert describe()[0].refused == "other users can write to it"
 
 
 @POSIX
 @NOT_ROOT
 def test_a_read_only_directory_is_read(place, content):
     place.chmod(0o555)
-    places._places.cache_clear()
+    forget()
     try:
         assert in_new_process(LINK) == []
-        assert not cache.describe()[0].writable
+        assert not describe()[0].writable
     finally:
         place.chmod(0o755)
 
@@ -96,7 +103,7 @@ def test_without_any_directory_there_is_one_warning_and_no_failure(place, tmp_pa
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("EDGELSTM_CACHE", str(tmp_path / "file"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "file"))
-    places._places.cache_clear()
+    forget()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         first, second = (kernel_object(KERNEL, host()) for _ in range(2))
@@ -109,9 +116,9 @@ def test_without_any_directory_there_is_one_warning_and_no_failure(place, tmp_pa
 def test_a_second_choice_is_used_where_the_first_cannot_be(place, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("EDGELSTM_CACHE", str(tmp_path / "file"))
-    places._places.cache_clear()
+    forget()
     kernel_object(KERNEL, host())
-    chosen, fallback = cache.describe()
+    chosen, fallback = describe()
     assert chosen.refused == "is not a directory"
     assert fallback.kernels == 1 and fallback.path.parent == tmp_path
 
@@ -148,5 +155,5 @@ def test_missing_numba_is_named(place):
 
 
 def test_content_changes_with_what_determines_it():
-    names = {cache.object_name("a", host()), cache.object_name("b", host()), cache.kernel_name("a", host())}
+    names = {cache.object_name("a", "", host()), cache.object_name("b", "", host()), cache.kernel_name("a", host())}
     assert len(names) == 3

@@ -144,7 +144,7 @@ def test_the_environment_chooses_a_form(monkeypatch):
 
 
 def test_finding_the_host_imports_no_numba():
-    code = "import sys; from edgelstm.native.target import host; host(); assert 'numba' not in sys.modules"
+    code = "import sys; from edgelstm.native import host; host(); assert 'numba' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

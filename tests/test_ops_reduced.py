@@ -13,8 +13,8 @@ from tests.quantizing import rows_as_read, stored
 
 WEIGHTS = {"lstm": ("W", "R"), "gru": ("W", "R"), "simple_rnn": ("W", "R"), "dense": ("W",), "conv1d": ("W",),
            "embedding": ("table",)}
-PRECISIONS = ("bfloat16", "int8", "int8-static", "int4")
-ROUNDING = {"int8": 0.04, "int8-static": 0.1, "int4": 0.04}  # of activations alone: the reference has the same weights
+PRECISIONS = ("bfloat16", "int8", "int8-static", "int8x16", "int4")
+ROUNDING = {"int8": 0.04, "int8-static": 0.1, "int8x16": 1.6e-4, "int4": 0.04}  # of activations alone: the reference has the same weights
 
 
 def reduced(op, case, precision):
@@ -68,7 +68,7 @@ def is_depthwise(op, case):
     return op.name == "conv1d" and case.attrs.get("groups") == case.inputs[0].shape[2] == case.inputs[1].shape[2]
 
 
-@pytest.mark.parametrize("precision", ["int8", "int4"])
+@pytest.mark.parametrize("precision", ["int8", "int8x16", "int4"])
 @pytest.mark.parametrize("name", ["dense", "conv1d"])
 def test_products_have_the_sums_of_rounded_rows(name, precision):
     """To the tolerance of floats where every row, or window, is rounded beforehand."""
@@ -82,16 +82,16 @@ def test_products_have_the_sums_of_rounded_rows(name, precision):
 
 
 def dense_of_rounded(wide, precision):
-    x, W, b, _ = wide.inputs
+    x, W, b = wide.inputs[:3]
     return rows_as_read(precision)(x) @ W + (0.0 if b is None else b)
 
 
 def conv_of_rounded(op, wide, precision):
     """A convolution whose window is read as one row: by the reference of one that only gathers windows."""
-    x, W, b, _ = wide.inputs
+    x, W, b = wide.inputs[:3]
     taps, channels, filters = W.shape
     gather = np.eye(taps * channels).reshape(taps, channels, taps * channels)
-    windows, = op.reference(check_attrs(op, wide.attrs), [x.astype(np.float64), gather, None, None])
+    windows, = op.reference(check_attrs(op, wide.attrs), [x.astype(np.float64), gather, None, None, None])
     return rows_as_read(precision)(windows) @ W.reshape(-1, filters) + (0.0 if b is None else b)
 
 
@@ -104,7 +104,7 @@ def reduced_model(cell, units, precision):
     return apply(graph, {node.name: precision for node in graph.nodes}, scales="max")
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "int8", "int4"])
+@pytest.mark.parametrize("precision", ["bfloat16", "int8", "int8x16", "int4"])
 @pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])
 @pytest.mark.parametrize("units", [1, 16, 33])
 def test_steps_give_what_a_run_gives(cell, units, precision, rng):
@@ -121,7 +121,7 @@ def test_steps_give_what_a_run_gives(cell, units, precision, rng):
             np.testing.assert_array_equal(found, whole)
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "int8", "int4"])
+@pytest.mark.parametrize("precision", ["bfloat16", "int8", "int8x16", "int4"])
 def test_a_team_gives_what_one_thread_gives(precision, rng, monkeypatch):
     monkeypatch.setattr(threads, "WORTH", 0)
     graph = reduced_model("lstm", 113, precision)

@@ -1,5 +1,6 @@
-"""Runs divided among threads: the same numbers as on one thread, no division where rows depend on each other, nothing left busy."""
+"""Runs divided among threads: the numbers of one thread, no division where rows depend on each other, nothing left busy."""
 
+import os
 import pickle
 import threading
 import time
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 import edgelstm
-from edgelstm import rows, session, threads
+from edgelstm import helpers, native, rows, teams, threads
 from edgelstm.ops import recurrent
 from tests.conftest import Layers, stacked_graph
 
@@ -139,45 +140,93 @@ def test_dependent_rows_are_left_to_a_team(rng, sharing):
 
 
 def late(monkeypatch, delays):
-    """Every member begins after a delay of its own, in seconds; None is never. Gives the jobs that never began."""
-    left = []
+    """Every helper begins after a delay of its own, in seconds; None is never. Gives the threads that they run on."""
+    timers = []
 
-    def at_once(jobs):
-        members = [threading.Timer(delay, job) for delay, job in zip(delays, jobs, strict=True) if delay is not None]
-        left[:] = [job for delay, job in zip(delays, jobs, strict=True) if delay is None]
-        for member in members:
-            member.start()
-        for member in members:
-            member.join()
+    def begin(calls):
+        jobs = [[call] for call in calls]
+        for delay, job in zip(delays, jobs, strict=True):
+            if delay is not None:
+                timers.append(threading.Timer(delay, helpers.serve, (job,)))
+                timers[-1].start()
+        return jobs
 
-    monkeypatch.setattr(threads, "_at_once", at_once)
-    return left
+    monkeypatch.setattr(helpers, "begin", begin)
+    return timers
 
 
-@pytest.mark.parametrize("delays", [(0, None), (0, 0.05), (0.05, 0), (0, None, None), (0, None, 0), (0, 0, 0.05), (0.02, 0, None)])
-@pytest.mark.parametrize("units", [16, 33, 65])
-def test_a_team_without_all_its_members_gives_the_same_numbers(rng, sharing, monkeypatch, delays, units):
-    left = late(monkeypatch, delays)
+def two_ways(units):
     net = Layers()
     x = net.builder.input("x", "float32", ("batch", "time", 5))
-    graph = net.graph(y=net.recurrent("lstm", net.recurrent("lstm", x, units, gates=4), units, gates=4, reverse=True))
-    values = rng.standard_normal((1, 40, 5)).astype(np.float32)
-    found, expected = edgelstm.load(graph, threads=len(delays)).predict(values), edgelstm.load(graph).predict(values)
-    np.testing.assert_array_equal(found, expected)
-    for job in left:
-        job()
+    return net.graph(y=net.recurrent("lstm", net.recurrent("lstm", x, units, gates=4), units, gates=4, reverse=True))
+
+
+@pytest.mark.parametrize("delays", [(None,), (0,), (0.002,), (0.1,), (None, None), (None, 0), (0, 0.002), (0.002, 0.002, 0)])
+@pytest.mark.parametrize("units", [16, 33, 65])
+def test_helpers_that_come_late_or_never_change_no_number(rng, sharing, monkeypatch, delays, units):
+    timers = late(monkeypatch, delays)
+    graph, values = two_ways(units), rng.standard_normal((1, 3000, 5)).astype(np.float32)
+    model, expected = edgelstm.load(graph, threads=1 + len(delays)), edgelstm.load(graph).predict(values)
+    for _ in range(3):
+        found = model.predict(values)
+        np.testing.assert_array_equal(found, expected)
+    for timer in timers:
+        timer.join()
     np.testing.assert_array_equal(found, expected)
 
 
-def test_runs_pass_after_a_team_dissolved(rng, sharing, monkeypatch):
-    late(monkeypatch, (0, None))
+def test_a_run_does_not_wait_for_a_helper_that_has_not_begun(rng, sharing, monkeypatch):
+    late(monkeypatch, (None,))
     model, x = edgelstm.load(one_layer(33), threads=2), rng.standard_normal((1, 40, 5)).astype(np.float32)
-    teams = []
-    bind = session.TeamSession.bind
-    monkeypatch.setattr(session.TeamSession, "bind", lambda self, ports: (teams.append(run), bind(self, ports)))
-    for run in range(40):
-        model.predict(x)
-    assert teams == [0, 2, 6, 14, 30]
+    expected = edgelstm.load(one_layer(33)).predict(x)
+    for _ in range(100):
+        np.testing.assert_array_equal(model.predict(x), expected)
+
+
+def interrupted(run_at, thread):
+    """`run_at`, which that thread does not get to."""
+
+    def run(start):
+        if threading.get_ident() == thread:
+            raise KeyboardInterrupt
+        run_at(start)
+
+    return run
+
+
+def test_helpers_are_let_go_when_the_run_fails(rng, sharing, monkeypatch):
+    model, x = edgelstm.load(one_layer(33), threads=2), rng.standard_normal((1, 40, 5)).astype(np.float32)
+    expected = model.predict(x)
+    with monkeypatch.context() as broken:
+        broken.setattr(native, "run_at", interrupted(native.run_at, threading.get_ident()))
+        with pytest.raises(KeyboardInterrupt):
+            model.predict(x)
+    for _ in range(50):
+        np.testing.assert_array_equal(model.predict(x), expected)
+    before = time.process_time()
+    time.sleep(0.1)
+    assert time.process_time() - before < 0.05
+
+
+def test_helpers_rest_while_what_they_cost_is_more_than_a_part_of_the_work(sharing):
+    team = edgelstm.load(one_layer(33), threads=2)._programs.for_team({"x": (1, 40, 5)}, 2)
+    work = 64 * teams.SHARE * teams.MULTIPLICATIONS
+    team._barrier[teams.DEBT] = 1000
+    assert [team.ready(work) for _ in range(17)] == [False] * 15 + [True] * 2
+    assert team.ready(20 * work)
+
+
+def test_a_forked_child_has_helpers_of_its_own(rng, sharing):
+    if not hasattr(os, "fork"):
+        pytest.skip("this system cannot fork")
+    model, x = edgelstm.load(one_layer(130), threads=2), rng.standard_normal((1, 300, 5)).astype(np.float32)
+    expected = model.predict(x)
+    child = os.fork()
+    if child == 0:
+        same = all(np.array_equal(model.predict(x), expected) for _ in range(5))
+        os._exit(0 if same and helpers.count() == 1 else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    np.testing.assert_array_equal(model.predict(x), expected)
 
 
 def test_two_callers_of_one_model_do_not_meet(rng, sharing):

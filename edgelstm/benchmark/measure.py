@@ -44,7 +44,7 @@ def measure(model: Model, settings: Settings) -> Measured:
     step_report, step = _step(model, settings) if model.streaming.ok else ({"refused": str(model.streaming)}, None)
     sequence_report, sequence = _sequence(model, settings)
     report = {
-        "format": FORMAT, "edgelstm": __version__, "machine": machine(), "model": {"sha256": fingerprint(model.graph)},
+        "format": FORMAT, "edgelstm": __version__, "machine": machine() | _gpu(model), "model": {"sha256": fingerprint(model.graph)},
         "settings": asdict(settings), "step": step_report, "sequence": sequence_report,
         "bytes": asdict(model.footprint(settings.batch, settings.steps)),
     }
@@ -56,6 +56,15 @@ def machine() -> dict[str, Any]:
     target = native.host()
     return {"cpu": target.cpu, "target": target.name, "cores": os.cpu_count(), "system": platform.system(),
             "architecture": platform.machine()}
+
+
+def _gpu(model: Model) -> dict[str, str]:
+    if model.device == "cpu":
+        return {}
+    from edgelstm.cuda import driver
+    from edgelstm.devices import number_of
+
+    return {"gpu": driver.describe(number_of(model.device), memory=False)}
 
 
 def fingerprint(graph: Graph) -> str:
@@ -71,17 +80,23 @@ def _step(model: Model, settings: Settings) -> tuple[dict[str, Any], np.ndarray]
     first = stream.step(inputs[0])
     out = [np.empty_like(array) for array in first] if isinstance(first, list) else np.empty_like(first)
     samples = timing.latencies(_step_into(stream.step, out), inputs, settings.seconds)
-    bound = profile.bound_step(graph, _whole(graph, batch, 1), batch)
-    report = _latency(samples, batch) | _overhead(bound, samples)
-    return report | {"kernels": bound.calls()}, samples
+    return _latency(samples, batch) | _native(model, batch, None, samples), samples
 
 
 def _sequence(model: Model, settings: Settings) -> tuple[dict[str, Any], np.ndarray]:
     graph, batch, steps = model.graph, settings.batch, settings.steps
     samples = timing.latencies(model.run, feeds.sequences(graph, batch, steps, SEQUENCES), settings.seconds)
-    bound = profile.bound_run(graph, _whole(graph, batch, steps), batch, steps)
-    report = _latency(samples, batch * _steps_of(graph, steps)) | _overhead(bound, samples)
-    return report | {"kernels": bound.calls()}, samples
+    return _latency(samples, batch * _steps_of(graph, steps)) | _native(model, batch, steps, samples), samples
+
+
+def _native(model: Model, batch: int, steps: int | None, samples: np.ndarray) -> dict[str, Any]:
+    """Overhead and kernels of a step, or of a run of so many steps; nothing for a GPU, whose kernels can't be called alone."""
+    if model.device != "cpu":
+        return {}
+    inputs = _whole(model.graph, batch, steps or 1)
+    bound = profile.bound_step(model.graph, inputs, batch) if steps is None else \
+        profile.bound_run(model.graph, inputs, batch, steps)
+    return _overhead(bound, samples) | {"kernels": bound.calls()}
 
 
 def _step_into(step: Callable[..., Any], out: Any) -> Callable[[Any], Any]:

@@ -42,7 +42,7 @@ def _distribution(axes: Any, name: str, samples: np.ndarray, report: dict[str, A
 
 def _shares(axes: Any, name: str, report: dict[str, Any]) -> None:
     shares: Counter[str] = Counter()
-    for call in report["kernels"]:
+    for call in report.get("kernels", ()):
         shares[call["kernel"]] += call["share_percent"]
     ordered = shares.most_common()[::-1]
     axes.barh([kernel for kernel, _ in ordered], [share for _, share in ordered], color="tab:orange")

@@ -61,7 +61,7 @@ def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
         epilog="exit codes: 0 done, 1 a threshold was missed, 2 usage, 3 unsupported, 4 bad or corrupt file, "
                "5 something missing on this machine")
     parser.add_argument("--version", action="version", version=f"edgelstm {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, prog="edgelstm")
     for name in names:
         command = import_module(f"edgelstm.cli.{name}")
         one = commands.add_parser(name, help=command.SUMMARY, description=command.__doc__,

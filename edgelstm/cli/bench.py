@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgelstm.cli.number import number
-from edgelstm.cli.open_model import add_model, open_model
+from edgelstm.cli.open_model import add_device, add_model, open_model, placed
 from edgelstm.cli.text import count_bytes, print_json, say, table
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", metavar="N", type=_positive, default=100, help="time steps of a sequence (100)")
     parser.add_argument("--batch", metavar="N", type=_positive, default=1, help="sequences at once (1)")
     parser.add_argument("--threads", metavar="N", type=_positive, default=1, help="threads of the model (1)")
+    add_device(parser)
     parser.add_argument("--seconds", metavar="S", type=_seconds, default=1.0, help="time for each latency (1)")
     parser.add_argument("--starts", metavar="N", type=_count, default=3,
                         help="fresh processes that tell the start-up; 0 leaves it out, and the peak of memory with it (3)")
@@ -41,18 +42,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    import edgelstm
     from edgelstm.benchmark import measure, plot, regression, start
 
     old = None if arguments.compare is None else regression.read(arguments.compare)
     graph = open_model(arguments.model).graph
-    model = edgelstm.load(graph, threads=arguments.threads)
+    model = placed(graph, arguments.device, arguments.threads, arguments.batch)
     model.streaming.check_frames()
     settings = measure.Settings(arguments.steps, arguments.batch, arguments.threads, arguments.seconds)
     measured = measure.measure(model, settings)
     report = measured.report
     report["model"]["file"] = arguments.model.name
-    if arguments.starts:
+    if arguments.starts and model.device == "cpu":
         report["start"] = start.measure(graph, settings.batch, settings.steps, settings.threads, arguments.starts)
     report["against"] = _against(model, arguments, settings)
     rows = [] if old is None else regression.compare(old, report, arguments.compare)
@@ -118,7 +118,7 @@ def _text(report: dict[str, Any]) -> str:
 
 def _latencies(report: dict[str, Any]) -> str:
     keys = ("p50_us", "p90_us", "p99_us", "max_us", "native_us", "door_us", "python_us")
-    rows = [(name, *(f"{report[name][key]:.3f}" for key in keys), f"{report[name]['steps_per_second']:,.0f}")
+    rows = [(name, *(f"{report[name][key]:.3f}" if key in report[name] else "-" for key in keys), f"{report[name]['steps_per_second']:,.0f}")
             for name in ("step", "sequence") if "p50_us" in report[name]]
     refused = report["step"].get("refused")
     return table(("us", "p50", "p90", "p99", "max", "native", "empty call", "Python", "steps/s"), rows) + \

@@ -1,8 +1,10 @@
 """Tell what EdgeLSTM finds on this machine: processor, kernel cache, package versions, and what is missing for what."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
+from edgelstm.cli.crossover import crossover, text
 from edgelstm.cli.text import count_bytes, print_json, table
 
 SUMMARY = "tell what this machine has, and what is missing for what"
@@ -17,6 +19,8 @@ NEEDED_FOR = {
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--crossover", metavar="MODEL", type=Path,
+                        help="measure this model on CPU and GPU at several batches (a standard layer, if there is a GPU)")
     parser.add_argument("--json", action="store_true", help="everything as JSON")
 
 
@@ -26,6 +30,8 @@ def run(arguments: argparse.Namespace) -> int:
     found = {"edgelstm": metadata_version("edgelstm"), "python": platform.python_version(), "system": platform.platform(),
              "packages": {name: metadata_version(name) for name in NEEDED_FOR}, **_machine(),
              "gpu": _gpu()}
+    if arguments.crossover is not None or found["gpu"]["measurable"]:
+        found["crossover"] = crossover(arguments.crossover)
     if arguments.json:
         print_json(found)
     else:
@@ -47,8 +53,8 @@ def _machine() -> dict[str, Any]:
     """The target that kernels are compiled for and where they are kept; empty without llvmlite."""
     if metadata_version("llvmlite") is None:
         return {"target": None, "caches": []}
-    from edgelstm.native.cache import describe
-    from edgelstm.native.target import host, host_forms
+    from edgelstm.native import host, host_forms
+    from edgelstm.native.inventory import describe
 
     target = host()
     features = [feature[1:] for feature in target.features.split(",") if feature.startswith("+")]
@@ -60,16 +66,16 @@ def _machine() -> dict[str, Any]:
     }
 
 
-def _gpu() -> dict[str, str | None]:
-    """The device in a line, or why there is none."""
+def _gpu() -> dict[str, Any]:
+    """The device in a line, or why there is none; the simulator is not worth measuring."""
     from edgelstm.errors import EdgeLSTMError
 
     try:
         from edgelstm.cuda import driver
 
-        return {"device": driver.describe(), "missing": None}
+        return {"device": driver.describe(), "missing": None, "measurable": not driver.SIMULATED}
     except EdgeLSTMError as error:
-        return {"device": None, "missing": str(error)}
+        return {"device": None, "missing": " ".join(str(error).split()), "measurable": False}
 
 
 def _text(found: dict[str, Any]) -> str:
@@ -83,5 +89,7 @@ def _text(found: dict[str, Any]) -> str:
         state = place["refused"] or f"{place['kernels']} kernels, {count_bytes(place['bytes'])}"
         lines.append(f"cache    {place['path']}: {state}{'' if place['refused'] or place['writable'] else ', read only'}")
     lines.append(f"gpu      {found['gpu']['device'] or 'none: ' + found['gpu']['missing']}")
+    if "crossover" in found:
+        lines += ["", text(found["crossover"])]
     rows = [(name, version or "missing", NEEDED_FOR[name]) for name, version in found["packages"].items()]
     return "\n".join([*lines, "", table(("package", "version", "needed for"), rows)])

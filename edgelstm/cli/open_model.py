@@ -1,7 +1,6 @@
 """MODEL arguments: an .elstm file, or a trained model that is converted in memory."""
 
 import argparse
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +39,28 @@ def _fixed(path: Path, like: "Graph") -> dict[str, Any] | None:
     fix = like.provenance.get("fix")
     if not isinstance(fix, Mapping) or not path.is_file():
         return None
+    import hashlib
+
     with open(path, "rb") as file:
         same = hashlib.file_digest(file, "sha256").hexdigest() == like.provenance.get("sha256")
     return dict(fix) if same else None
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """The --device option."""
+    parser.add_argument("--device", metavar="D", default="cpu",
+                        help="cpu, cuda, cuda:N, or auto, which measures the CPU and the GPU and takes the faster (cpu)")
+
+
+def placed(graph: "Graph", device: str, threads: int = 1, batch: int = 1, steps: int | None = None) -> "Model":
+    """The model on a device; what auto measured and chose is told. Raises DeviceError, DependencyError."""
+    import warnings
+
+    import edgelstm
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", edgelstm.DeviceWarning)
+        model = edgelstm.load(graph, device, threads, batch=batch, steps=steps)
+    if model.choice:
+        say(model.choice)
+    return model

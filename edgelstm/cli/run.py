@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgelstm.cli.open_model import add_model, open_model
+from edgelstm.cli.open_model import add_device, add_model, open_model, placed
 from edgelstm.cli.text import print_json, say
 from edgelstm.errors import ShapeError
 
@@ -32,6 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("inputs", metavar="INPUT", nargs="+", help="FILE, or NAME=FILE for an input of that name")
     parser.add_argument("-o", "--output", metavar="OUT", type=Path, help="where to write: .npz (all outputs), .npy or .csv")
     parser.add_argument("--stream", action="store_true", help="feed the input step by step and tell the time of a step")
+    add_device(parser)
     parser.add_argument("--json", action="store_true", help="the summary as JSON")
     parser.set_defaults(parser=parser)
 
@@ -51,9 +52,12 @@ def run(arguments: argparse.Namespace) -> int:
     model = open_model(arguments.model)
     arrays = read_inputs(model.graph, sources)
     if arguments.stream:
-        outputs = _stream(model, arrays)
+        outputs = _stream(model, arrays, arguments.device)
     else:
-        outputs = model.run({name: fit(array, model.graph.input(name)) for name, array in arrays.items()})
+        fitted = {name: fit(array, model.graph.input(name)) for name, array in arrays.items()}
+        if arguments.device != "cpu":
+            model = placed(model.graph, arguments.device, 1, *_lengths(model, fitted))
+        outputs = model.run(fitted)
     if arguments.output is not None:
         write_arrays(arguments.output, outputs)
         say(f"wrote {arguments.output}: " + ", ".join(f"{name} {list(array.shape)}" for name, array in outputs.items()))
@@ -61,7 +65,15 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _stream(model: "Model", arrays: Mapping[str, "np.ndarray"]) -> dict[str, "np.ndarray"]:
+def _lengths(model: "Model", arrays: Mapping[str, "np.ndarray"]) -> tuple[int, int]:
+    """Batch and time steps of inputs in the model's own shapes, 1 where there is no such axis."""
+    shapes = [(model.graph.input(name), array.shape) for name, array in arrays.items()]
+    batch = next((shape[port.batch] for port, shape in shapes if port.batch is not None and len(shape) == len(port.shape)), 1)
+    steps = next((shape[port.time] for port, shape in shapes if port.time is not None and len(shape) == len(port.shape)), 1)
+    return max(batch, 1), max(steps, 1)
+
+
+def _stream(model: "Model", arrays: Mapping[str, "np.ndarray"], device: str) -> dict[str, "np.ndarray"]:
     """The outputs of every step, stacked along a first axis."""
     import numpy as np
 
@@ -80,7 +92,10 @@ def _stream(model: "Model", arrays: Mapping[str, "np.ndarray"]) -> dict[str, "np
     counts = {name: len(steps) for name, steps in frames.items()}
     if len(set(counts.values())) != 1 or not all(counts.values()):
         raise ShapeError(f"the inputs have {counts} time steps; a stream needs equally many, and at least one")
-    stream = model.stream(_batch(frames, ports))
+    batch = _batch(frames, ports)
+    if device != "cpu":
+        model = placed(model.graph, device, 1, batch)
+    stream = model.stream(batch)
     results, durations = [], []
     for values in zip(*frames.values(), strict=True):
         frame = dict(zip(frames, _without_batch(values, ports, stream.batch), strict=True))

@@ -2,7 +2,6 @@
 
 import os
 import tokenize
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -35,6 +34,8 @@ def _read_npy(path: Path) -> dict[str | None, np.ndarray]:
 
 
 def _read_npz(path: Path) -> dict[str | None, np.ndarray]:
+    import zipfile
+
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
@@ -131,6 +132,8 @@ def _write(path: Path, ending: str, arrays: Mapping[str, np.ndarray], array: np.
 
 def _write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """As numpy.savez, which cannot store an array called `file`."""
+    import zipfile
+
     with zipfile.ZipFile(path, "w") as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:

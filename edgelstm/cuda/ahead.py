@@ -7,12 +7,12 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from edgelstm.cuda import cells, products, recurrent
+from edgelstm.cuda import cells, grid, products, whole
 from edgelstm.cuda.driver import cuda, types
 from edgelstm.cuda.sweeps import Weights
 
 _F32, _I32, _U8 = (types.Array(kind, 1, "C") for kind in (types.float32, types.int32, types.uint8))
-_WORD = types.int64
+_WORD, _COUNTERS = types.int64, types.Array(types.int64, 1, "C")
 
 
 def hot_kernels(rows: int = 4) -> Iterator[tuple[str, Any, tuple[Any, ...]]]:
@@ -27,12 +27,18 @@ def hot_kernels(rows: int = 4) -> Iterator[tuple[str, Any, tuple[Any, ...]]]:
 
 def _recurrent(name: str, form: str, panels: Any, rows: int) -> Iterator[tuple[str, Any, tuple[Any, ...]]]:
     carried = types.UniTuple(_F32, len(cells.all_cells()[name].carried))
-    weights, sizes = types.NamedTuple((panels, panels, _F32), Weights), types.UniTuple(_WORD, 9)
-    whole = (_F32, _F32, _U8, carried, carried, weights, _WORD, sizes)
-    yield f"{name} {form}, {rows} rows", recurrent.whole(name, form, rows), whole
-    for number, phase in enumerate(recurrent.stepwise(name, form, rows)[1]):
-        signature = (_F32, _F32, _F32, _U8, weights, _WORD, _WORD, _WORD, _WORD, sizes)
-        yield f"{name} {form}, {rows} rows, step {number}", phase, signature
+    weights, memory = types.NamedTuple((panels, panels, _F32), Weights), types.UniTuple(_WORD, 2)
+    sizes, parted = types.UniTuple(_WORD, 9), types.UniTuple(_WORD, 11)
+    states, shared = (carried, carried, weights, _WORD, types.float32), (_F32, _F32, _F32, _U8)
+    title = f"{name} {form}, {rows} rows"
+    for resident in (True, False):
+        where = f"{title}, weights in {'shared' if resident else 'global'} memory"
+        yield f"{where}, whole", whole.kernel(name, form, rows, resident), (_F32, _F32, _U8, *states, sizes, memory)
+        yield (f"{where}, persistent", grid.persistent(name, form, rows, resident),
+               (*shared, *states, _COUNTERS, parted, memory))
+    for number, phase in enumerate(grid.stepwise(name, form, rows, False)[1]):
+        signature = (*shared, weights, _WORD, _WORD, _WORD, _WORD, types.float32, parted, memory)
+        yield f"{title}, step {number}", phase, signature
 
 
 def ptx(kernel: Any, signature: tuple[Any, ...], capability: tuple[int, int]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from edgelstm.cuda import scalars
 from edgelstm.cuda.driver import LANES
 from edgelstm.cuda.scalars import device
-from edgelstm.cuda.sweeps import Weights, sweep
+from edgelstm.cuda.sweeps import Access, Weights, sweep
 from edgelstm.kernels import activate, formulas, gru, lstm, recurrent, simple_rnn
 from edgelstm.kernels.activate import Activation
 
@@ -17,16 +17,17 @@ Args = dict[str, Any]
 
 @dataclass(frozen=True)
 class Cell:
-    """`states`: how many arrays work holds; `carried`: which of them are carried, by parameter name; `phases(form, rows,
-    staged)`: one function `phase(sequence, step, block, weights, options)` for each product of a step; `options(args)`: what
-    they are told.
+    """`states`: how many arrays work holds; `carried`: which of them are carried, by parameter name; `products`: the gates of
+    each product of a step; `phases(form, rows, access)`: for each product a function `phase(sequence, step, block, weights,
+    options)`; `options(args)`: what they are told.
     """
 
     name: str
     gates: int
     states: int
     carried: tuple[tuple[str, int], ...]
-    phases: Callable[[str, int, bool], tuple[Any, ...]]
+    products: tuple[int, ...]
+    phases: Callable[[str, int, Access], tuple[Any, ...]]
     panels: tuple[str, str]
     options: Callable[[Args], Any]
 
@@ -46,10 +47,10 @@ def _phase(run: Any, which: int = 0) -> Any:
 
 
 def _lstm(general: bool) -> Cell:
-    def phases(form: str, rows: int, staged: bool) -> tuple[Any, ...]:
+    def phases(form: str, rows: int, access: Access) -> tuple[Any, ...]:
         v = _vectors()
-        rules = lstm._general_rules(v) if general else lstm._standard_rules(v)
-        return (_phase(sweep(form, 4, rows, lstm._cell(v, rules), staged=staged)),)
+        rules = lstm.general_rules(v) if general else lstm.standard_rules(v)
+        return (_phase(sweep(form, 4, rows, lstm.cell(v, rules), access)),)
 
     def options(args: Args) -> Any:
         if not general:
@@ -57,27 +58,27 @@ def _lstm(general: bool) -> Cell:
         f, g, h = (_activation(args, role) for role in "fgh")
         return lstm.Options(args["peep"], args["clip"], args["input_forget"], f, g, h)
 
-    return Cell("lstm", 4, 3, (("h", 0), ("c", 2)), phases, ("r", "r"), options)
+    return Cell("lstm", 4, 3, (("h", 0), ("c", 2)), (4,), phases, ("r", "r"), options)
 
 
 def _gru(general: bool) -> Cell:
-    def phases(form: str, rows: int, staged: bool) -> tuple[Any, ...]:
+    def phases(form: str, rows: int, access: Access) -> tuple[Any, ...]:
         v = _vectors()
-        rules = gru._general_rules(v) if general else gru._standard_rules(v)
-        return (_phase(sweep(form, 3, rows, gru.reset_after(v, rules), staged=staged, biased=True)),)
+        rules = gru.general_rules(v) if general else gru.standard_rules(v)
+        return (_phase(sweep(form, 3, rows, gru.reset_after(v, rules), access, biased=True)),)
 
-    return Cell("gru", 3, 2, (("h", 0),), phases, ("r", "r"), _gru_options if general else _none)
+    return Cell("gru", 3, 2, (("h", 0),), (3,), phases, ("r", "r"), _gru_options if general else _none)
 
 
 def _gru_before(general: bool) -> Cell:
-    def phases(form: str, rows: int, staged: bool) -> tuple[Any, ...]:
+    def phases(form: str, rows: int, access: Access) -> tuple[Any, ...]:
         v = _vectors()
-        rules = gru._general_rules(v) if general else gru._standard_rules(v)
-        first, second = gru._reset_first(v, rules), gru._reset_cell(v, rules)
-        return (_phase(_told(sweep(form, 2, rows, first, staged=staged, projected=3))),
-                _phase(_told(sweep(form, 1, rows, second, staged=staged, projected=3)), 1))
+        rules = gru.general_rules(v) if general else gru.standard_rules(v)
+        first, second = gru.reset_first(v, rules), gru.reset_cell(v, rules)
+        return (_phase(_told(sweep(form, 2, rows, first, access, projected=3))),
+                _phase(_told(sweep(form, 1, rows, second, access, projected=3)), 1))
 
-    return Cell("gru_before", 3, 4, (("h", 0),), phases, ("r_zr", "r_n"), _gru_options if general else _none)
+    return Cell("gru_before", 3, 4, (("h", 0),), (2, 1), phases, ("r_zr", "r_n"), _gru_options if general else _none)
 
 
 def _told(run: Any) -> Any:
@@ -86,17 +87,17 @@ def _told(run: Any) -> Any:
 
 
 def _simple_rnn(general: bool) -> Cell:
-    def phases(form: str, rows: int, staged: bool) -> tuple[Any, ...]:
+    def phases(form: str, rows: int, access: Access) -> tuple[Any, ...]:
         v = _vectors()
         chosen, tanh = activate.make(v), formulas.make(v).tanh
         general_rule = v.inline(lambda x, options: chosen(x, options.activation, options.clip))
         rule = general_rule if general else v.inline(lambda x, options: tanh(x))
-        return (_phase(sweep(form, 1, rows, _simple(v, rule), staged=staged)),)
+        return (_phase(sweep(form, 1, rows, _simple(v, rule), access)),)
 
     def options(args: Args) -> Any:
         return simple_rnn.Options(args["clip"], _activation(args, "f")) if general else 0
 
-    return Cell("simple_rnn", 1, 2, (("h", 0),), phases, ("r", "r"), options)
+    return Cell("simple_rnn", 1, 2, (("h", 0),), (1,), phases, ("r", "r"), options)
 
 
 def _simple(v: Any, rule: Any) -> Any:

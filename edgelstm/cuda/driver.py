@@ -3,6 +3,7 @@
 import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,10 @@ OLDEST = (7, 5)  # compute capability
 SIMULATED = bool(config.ENABLE_CUDASIM)
 LANES = 2 if SIMULATED else 32  # of a panel; the simulator's threads are threads of the system, so it gets few
 
-__all__ = ["LANES", "OLDEST", "SIMULATED", "adopted", "check", "cuda", "current", "describe", "device_errors", "empty", "machine",
-           "on", "place", "resident", "types", "zeros"]
+__all__ = [
+    "LANES", "OLDEST", "SIMULATED", "address", "adopted", "bindings", "check", "checked", "cuda", "current", "describe",
+    "device_errors", "empty", "machine", "on", "pinned", "place", "resident", "types", "zeros",
+]
 
 
 def check(number: int | None = None) -> int:
@@ -51,20 +54,23 @@ def _unavailable() -> Exception:
 
     if not nvvm.is_available():
         return DependencyError(f"numba-cuda is installed without its compiler (NVVM): {INSTALL}")
-    reason = " ".join(str(cuda.cuda_error() or "no device was found").split())
+    reason = " ".join(str(cuda.cuda_error() or "no device was found").split()).rstrip(".")
     return DeviceError(f"no CUDA device can be used: {reason}; use device='cpu'")
 
 
-def describe(number: int | None = None) -> str:
-    """The device in one line. Raises DeviceError where there is none."""
+def describe(number: int | None = None, memory: bool = True) -> str:
+    """The device in one line, with its free memory. Raises DeviceError where there is none."""
     number = check(number)
     if SIMULATED:
         return "the simulator of numba.cuda"
     with on(number):
         device = cuda.get_current_device()
+        found = (f"{_name(device)}, compute capability {'.'.join(map(str, device.compute_capability))}, "
+                 f"{device.MULTIPROCESSOR_COUNT} multiprocessors")
+        if not memory:
+            return found
         free, total = cuda.current_context().get_memory_info()
-        return (f"{_name(device)}, compute capability {'.'.join(map(str, device.compute_capability))}, "
-                f"{device.MULTIPROCESSOR_COUNT} multiprocessors, {free >> 20} of {total >> 20} MiB free")
+        return f"{found}, {free >> 20} of {total >> 20} MiB free"
 
 
 def _name(device: Any) -> str:
@@ -184,6 +190,39 @@ def multiprocessors() -> int:
     return 1 if SIMULATED else cuda.get_current_device().MULTIPROCESSOR_COUNT
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What a device has: multiprocessors, threads and bytes of shared memory of a block, launches whose blocks all run at once."""
+
+    multiprocessors: int
+    threads: int
+    shared: int
+    cooperative: bool
+
+
+def limits() -> Limits:
+    """Those of the current device."""
+    if SIMULATED:
+        return Limits(1, 4, 48 << 10, False)
+    device = cuda.get_current_device()
+    return Limits(device.MULTIPROCESSOR_COUNT, device.MAX_THREADS_PER_BLOCK, device.MAX_SHARED_MEMORY_PER_BLOCK_OPTIN,
+                  bool(device.COOPERATIVE_LAUNCH))
+
+
+def prepared(kernel: Any, args: tuple[Any, ...], threads: int, shared: int, together: bool) -> int:
+    """Compiles a kernel for these arguments, gives its blocks the shared memory that they must ask for, and with `together` sees
+    to it that all blocks of a launch run at once. How many blocks there are room for.
+    """
+    if SIMULATED:
+        return 1
+    with device_errors():
+        compiled, device, api = kernel.compile(tuple(map(kernel.typeof_pyval, args))), cuda.get_current_device(), bindings()
+        compiled.cooperative = together
+        wanted = api.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+        checked(api.cuKernelSetAttribute(wanted, shared, compiled.library.get_cufunc().handle, device.id))
+        return compiled.max_cooperative_grid_blocks(threads, shared)
+
+
 def machine() -> dict[str, Callable[..., Any]]:
     """Functions of single numbers that both the device and the simulator have; `dot4` multiplies bytes: see _dot4."""
     if SIMULATED:
@@ -206,6 +245,33 @@ def machine() -> dict[str, Callable[..., Any]]:
 def _dot4_by_bytes(x: Any, w: Any, total: Any) -> np.int32:
     pair = np.array([int(x) & 0xFFFFFFFF, int(w) & 0xFFFFFFFF], np.uint32).view(np.int8).astype(np.int32)
     return np.int32(total + pair[:4] @ pair[4:])
+
+
+def on_element(code: str, bits: int, simulated: Callable[..., Any]) -> Any:
+    """`instruction(array, i)`: an instruction of PTX on the address $1 of an element in global memory, which gives an integer $0
+    of that many bits; with bits=0 it gives nothing, and $0 is the address.
+    """
+    if SIMULATED:
+        return simulated
+    from llvmlite import ir
+    from numba.cuda import cgutils
+    from numba.cuda.extending import intrinsic
+
+    found, kind = (ir.IntType(bits), types.Integer.from_bitwidth(bits)) if bits else (ir.VoidType(), types.void)
+    constraints = "=l,l,~{memory}" if bits else "l"
+
+    @intrinsic
+    def instruction(context: Any, array: Any, i: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            held = context.make_array(array)(context, builder, values[0])
+            address = cgutils.get_item_pointer(context, builder, array, held, [values[1]])
+            assembly = ir.InlineAsm(ir.FunctionType(found, [address.type]), code, constraints, side_effect=True)
+            result = builder.call(assembly, [address])
+            return result if bits else context.get_dummy_value()
+
+        return kind(array, i), codegen
+
+    return instruction
 
 
 def _dot4() -> Any:

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from edgelstm.cuda.driver import SIMULATED, cuda
+from edgelstm.cuda.driver import SIMULATED, cuda, prepared
 
 THREADS = 4 if SIMULATED else 256
+RECURRENT_THREADS = 512  # of a block of the recurrent kernels, at most: 128 registers each
 BLOCKS = 2 if SIMULATED else 4096  # of kernels whose threads walk over all elements
+UNASKED = 48 << 10  # bytes of shared memory that a block gets without asking for them
 
 Args = dict[str, Any]
 Launch = Callable[[Any], None]  # is given the stream
@@ -32,10 +34,17 @@ def blocks_for(threads: int) -> int:
     return max(1, min(BLOCKS, -(-threads // THREADS)))
 
 
-def launch(kernel: Any, blocks: Any, threads: int, *args: Any, shared: int = 0) -> Launch:
-    """One launch; numbers become those that kernels count with."""
+def launch(kernel: Any, blocks: Any, threads: int, *args: Any, shared: int = 0, together: bool = False) -> Launch:
+    """One launch; numbers become those that kernels count with. With `together` all blocks run at once, or the launch fails."""
     given = tuple(_argument(arg) for arg in args)
+    if together or shared > UNASKED:
+        prepared(kernel, given, threads, shared, together)
     return lambda stream: kernel[blocks, threads, stream, shared](*given)
+
+
+def resident_blocks(kernel: Any, threads: int, *args: Any, shared: int) -> int:
+    """How many blocks of such a launch the device holds at once."""
+    return prepared(kernel, tuple(_argument(arg) for arg in args), threads, shared, True)
 
 
 def _argument(value: Any) -> Any:
@@ -47,6 +56,6 @@ def _argument(value: Any) -> Any:
     return np.float32(value) if isinstance(value, float) else value
 
 
-def jit(function: Any) -> Any:
-    """A kernel."""
-    return cuda.jit(function)
+def jit(function: Any, threads: int | None = None) -> Any:
+    """A kernel; `threads` says how many a block has at most, so that it takes no more registers than these leave."""
+    return cuda.jit(function) if SIMULATED else cuda.jit(launch_bounds=threads)(function)

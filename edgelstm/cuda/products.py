@@ -1,38 +1,24 @@
-"""gemm and conv: rows times panels, in tiles that a block of threads keeps in shared memory.
+"""gemm and conv: rows times panels in tiles, and the formats whose weights multiply floats.
 
 A convolution is the same product with rows that overlap: element k of row (b, t) is that of tap k // n_in. Panels are read as
 they are, [block][taps * n_in][width], width being vectors * LANES; in bfloat16 each word holds two inputs of a tap.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from edgelstm.cuda import scalars
-from edgelstm.cuda.driver import LANES, SIMULATED, cuda, types
-from edgelstm.cuda.launching import Args, Launch, Twin, jit, launch
+from edgelstm.cuda import integer_products, scalars, tiles
+from edgelstm.cuda.driver import LANES, types
+from edgelstm.cuda.fusing import Activation, function
+from edgelstm.cuda.launching import Args, Launch, Twin, launch
+from edgelstm.cuda.rounding import ROW_WORDS
 from edgelstm.cuda.scalars import device
-
-
-@dataclass(frozen=True)
-class Tile:
-    """A block computes `rows` by `columns`, `depth` inputs at a time; a thread `down` by `across` of them."""
-
-    rows: int
-    columns: int
-    depth: int
-    down: int
-    across: int
-
-    @property
-    def threads(self) -> int:
-        return self.rows // self.down * (self.columns // self.across)
-
-
-TALL = Tile(4, 4, 4, 2, 2) if SIMULATED else Tile(64, 64, 16, 4, 4)
-FLAT = Tile(2, 2, 4, 1, 1) if SIMULATED else Tile(8, 32, 32, 1, 1)  # for few rows
+from edgelstm.cuda.tiles import FLAT, TALL, UNROLLED, Form, Tile
+from edgelstm.errors import UnsupportedError
 
 
 @cache
@@ -60,103 +46,58 @@ def panel_rows(form: str) -> Any:
     return device((lambda n_in: n_in) if form == "float32" else (lambda n_in: (n_in + 1) // 2))
 
 
-@cache
-def kernel(form: str, tile: Tile) -> Any:
-    """y = bias + x @ W by tiles; see _load_x for sizes and place."""
-    rows, columns, depth, down, across = tile.rows, tile.columns, tile.depth, tile.down, tile.across
-    threads, wide = tile.threads, tile.columns // tile.across
-    f32, count = types.float32, down * across
-    load_x, load_w = _load_x(tile), _load_w(form, tile)
-    multiply, finish = _multiply(tile), _finish(tile)
+def _floats(form: str, tile: Tile) -> Form:
+    """Weights that multiply floats: a word is an input."""
+    value, stored, f32 = weight(form), panel_rows(form), types.float32
 
-    def product(x, w, bias, y, sizes, place, width):
-        thread = cuda.threadIdx.x
-        first_row, first_column = cuda.blockIdx.x * rows, cuda.blockIdx.y * columns
-        x_tile = cuda.shared.array((depth, rows), f32)
-        w_tile = cuda.shared.array((depth, columns), f32)
-        sums = cuda.local.array(count, f32)
-        for e in range(count):
-            sums[e] = 0.0
-        inner = sizes[2] * sizes[3]
-        for start in range(0, inner, depth):
-            for e in range(thread, depth * rows, threads):
-                load_x(x, x_tile, e, first_row, start, sizes, place)
-            for e in range(thread, depth * columns, threads):
-                load_w(w, w_tile, e, first_column, start, sizes, width)
-            cuda.syncthreads()
-            multiply(sums, x_tile, w_tile, thread // wide, thread % wide)
-            cuda.syncthreads()
-        finish(sums, bias, y, first_row + thread // wide, first_column + thread % wide, sizes, place)
+    def column_at(column, sizes, width):
+        block = column // width
+        return block * sizes[2] * stored(sizes[3]) * width + column - block * width
 
-    return jit(product)
+    return Form(
+        f32, f32, tile.depth, tile.depth, device(lambda sizes: sizes[2] * sizes[3]), device(_row_at), device(column_at),
+        device(_x_word), device(lambda w, at, k, column, sizes, width: value(w, at, width, k, sizes[3])), _multiply(tile),
+        device(lambda sums, e, start, x, at, scale, sizes: sums[e] + start))
 
 
-def _load_x(tile: Tile) -> Any:
-    """Element e of the tile of x. sizes: rows, count, taps, n_in, n_out; place: x_start, x_batch, x_row, x_tap, y_start,
-    y_row.
-    """
-    depth = tile.depth
-
-    def load(x, to, e, first_row, start, sizes, place):
-        k, m = e % depth, e // depth
-        row, inner = first_row + m, start + k
-        if row < sizes[0] and inner < sizes[2] * sizes[3]:
-            b, tap = row // sizes[1], inner // sizes[3]
-            at = place[0] + b * place[1] + (row - b * sizes[1]) * place[2] + tap * place[3] + inner - tap * sizes[3]
-            to[k, m] = x[at]
-        else:
-            to[k, m] = 0.0
-
-    return device(load)
+def _row_at(row: Any, sizes: Any, place: Any) -> Any:
+    b = row // sizes[1]
+    return place[0] + b * place[1] + (row - b * sizes[1]) * place[2]
 
 
-def _load_w(form: str, tile: Tile) -> Any:
-    columns, value, stored = tile.columns, weight(form), panel_rows(form)
-
-    def load(w, to, e, first_column, start, sizes, width):
-        k, j = e // columns, e % columns
-        column, inner = first_column + j, start + k
-        if column < sizes[4] and inner < sizes[2] * sizes[3]:
-            block = column // width
-            at = block * sizes[2] * stored(sizes[3]) * width + column - block * width
-            to[k, j] = value(w, at, width, inner, sizes[3])
-        else:
-            to[k, j] = 0.0
-
-    return device(load)
+def _x_word(x: Any, at: Any, k: Any, sizes: Any, place: Any) -> Any:
+    if sizes[2] > 1:
+        tap = k // sizes[3]
+        k += tap * (place[3] - sizes[3])
+    return x[np.uint64(at + k)]
 
 
 def _multiply(tile: Tile) -> Any:
-    """Adds the product of the tiles to a thread's sums; its rows and columns lie apart, so that neighbours read neighbours."""
-    depth, down, across = tile.depth, tile.down, tile.across
-    high, wide = tile.rows // tile.down, tile.columns // tile.across
+    depth, down, across, high, wide = tile.depth, tile.down, tile.across, tile.high, tile.wide
+    stride, columns = tile.stride, tile.columns
 
     def multiply(sums, x, w, row, column):
-        for k in range(depth):
-            for m in range(down):
-                value = x[k, row + m * high]
-                for j in range(across):
-                    sums[m * across + j] += value * w[k, column + j * wide]
+        for first in range(0, depth, UNROLLED):
+            for k in range(UNROLLED):
+                for m in range(down):
+                    value = x[np.uint64((first + k) * stride + row + m * high)]
+                    for j in range(across):
+                        sums[m * across + j] += value * w[np.uint64((first + k) * columns + column + j * wide)]
 
     return device(multiply)
 
 
-def _finish(tile: Tile) -> Any:
-    down, across = tile.down, tile.across
-    high, wide = tile.rows // tile.down, tile.columns // tile.across
+@cache
+def kernel(form: str, tile: Tile, activation: Activation | None = None) -> Any:
+    """The kernel of a format, which may apply an activation to its results; see tiles.kernel."""
+    made = integer_products.FORMS[form](tile) if form in integer_products.FORMS else _floats(form, tile)
+    return tiles.kernel(made if activation is None else _activated(made, activation), tile)
 
-    def finish(sums, bias, y, first_row, first_column, sizes, place):
-        for m in range(down):
-            row = first_row + m * high
-            for j in range(across):
-                column = first_column + j * wide
-                if row < sizes[0] and column < sizes[4]:
-                    start = sums[m * across + j]
-                    if bias.shape[0] > 0:
-                        start += bias[column]
-                    y[place[4] + row * place[5] + column] = start
 
-    return device(finish)
+def _activated(form: Form, activation: Activation) -> Form:
+    finished, applied = form.finished, function(activation)
+    return replace(form, finished=device(lambda sums, e, start, x, at, scale, sizes: applied(
+        finished(sums, e, start, x, at, scale, sizes))))
 
 
 def _launches(form: str, vectors: int, args: Args, sizes: tuple[int, ...], place: tuple[int, ...]) -> list[Launch]:
@@ -165,8 +106,8 @@ def _launches(form: str, vectors: int, args: Args, sizes: tuple[int, ...], place
         return []
     tile = FLAT if rows <= FLAT.rows * 2 else TALL
     blocks = (-(-rows // tile.rows), -(-n_out // tile.columns))
-    return [launch(kernel(form, tile), blocks, tile.threads, args["x"], args["w"], args["bias"], args["y"], sizes, place,
-                   vectors * LANES)]
+    chosen = kernel(form, tile, args.get("activation"))
+    return [launch(chosen, blocks, tile.threads, args["x"], args["w"], args["bias"], args["y"], sizes, place, vectors * LANES)]
 
 
 def gemm(form: str, vectors: int) -> Twin:
@@ -181,8 +122,20 @@ def gemm(form: str, vectors: int) -> Twin:
 def conv(form: str, vectors: int) -> Twin:
     """The twin of conv1, conv3 and conv4."""
     def bind(args: Args) -> list[Launch]:
+        if form in ROW_WORDS:
+            return [each for part in _batches(args) for each in _launches(form, vectors, args, *part)]
         sizes = args["batch"] * args["count"], max(1, args["count"]), args["taps"], args["n_in"], args["n_out"]
         place = tuple(args[name] for name in ("x_start", "x_batch", "x_row", "x_tap", "y_start", "y_row"))
         return _launches(form, vectors, args, sizes, place)
 
     return Twin(bind)
+
+
+def _batches(args: Args) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """The sizes and places of each batch of prepared rows, which are whole windows, so that there is one batch as a rule."""
+    if args["taps"] != 1:
+        raise UnsupportedError(f"a convolution of {args['taps']} taps over prepared rows; windows of one tap are supported")
+    for b in range(args["batch"]):
+        sizes = args["count"], max(1, args["count"]), 1, args["n_in"], args["n_out"]
+        start = args["y_start"] + b * args["count"] * args["y_row"]
+        yield sizes, (args["x_start"] + b * args["x_batch"], 0, args["x_row"], 0, start, args["y_row"])

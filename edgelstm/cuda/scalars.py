@@ -76,13 +76,20 @@ def _bitwise() -> dict[str, Any]:
     def pow2(n):
         return number(np.int32(np.int32(n if n == n else np.float32(0.0)) + np.int32(127) << np.int32(23)))
 
+    power = device(pow2)
+
+    def nearest_power(x, rate):
+        n = nearest(x * np.float32(rate))
+        return n, power(n)
+
     def exponent(x):
         return np.float32((bits(x) >> 23 & 511) - 127)
 
     def mantissa(x):
         return number(np.int32(bits(x) & 0x7FFFFF | 0x3F800000))
 
-    return {"pow2": pow2, "exponent": exponent, "mantissa": mantissa, "round_small": lambda x: nearest(x)}
+    return {"pow2": pow2, "nearest_power": nearest_power, "exponent": exponent, "mantissa": mantissa,
+            "round_small": lambda x: nearest(x)}
 
 
 def _memory(lanes: int) -> dict[str, Any]:

@@ -41,15 +41,6 @@ def _gather(body: Any) -> Part:
     return part
 
 
-def _rows_by_index(body: Any) -> Part:
-    """numbers: width."""
-    return lambda p, s, i, n: body(p[0], p[1][i:], p[2][i * n[0]:], 1, n[0])
-
-
-def _scaled_rows_by_index(body: Any) -> Part:
-    return lambda p, s, i, n: body(p[0], p[1], p[2][i:], p[3][i * n[0]:], 1, n[0])
-
-
 def _depthwise(body: Any) -> Part:
     """numbers: count, taps, x_batch, x_row, x_tap, channels; i counts (batch, count)."""
     def part(p, s, i, n):
@@ -58,6 +49,25 @@ def _depthwise(body: Any) -> Part:
         body(p[0][start:], p[1], p[2], p[3][i * n[5]:], 1, 1, n[1], n[2], n[3], n[4], n[5])
 
     return part
+
+
+def _integer_dense(body: Any) -> Part:
+    """numbers: n_in, n_out and the rest; i counts elements of y."""
+    def part(p, s, i, n):
+        row = i // n[1]
+        column = i - row * n[1]
+        body(p[0][row * n[0]:], p[1][column * n[0]:], p[2][2 * column:], p[4][i:], 1, n[0], 1, n[2], n[3], n[4], n[5], p[3])
+
+    return part
+
+
+def _integer_softmax(body: Any) -> Part:
+    """numbers: n, word."""
+    return lambda p, s, i, n: body(p[0][i * n[0]:], p[2][i * n[0]:], 1, n[0], n[1], p[1])
+
+
+def _lookup(body: Any) -> Part:
+    return lambda p, s, i, n: body(p[0][i:], p[1], p[2][i:], 1)
 
 
 @device
@@ -255,6 +265,12 @@ _OTHERS: dict[str, Callable[[str], Twin]] = {
         (a["a"], a["b"], a["y"]),
         ((a["a_start"], a["b_start"], a["y_start"]), _three(a, "as"), _three(a, "bs"), _three(a, "ys")),
         _size(_three(a, "n")) * a["rows"] * a["columns"], (a["rows"], a["inner"], a["columns"], a["n1"], a["n2"]))),
+    "integer_lookup": lambda name: over(name, _lookup, lambda a: ((a["x"], a["table"], a["y"]), (1,), a["n"], (0,))),
+    **dict.fromkeys(("integer_dense_i8", "integer_dense_i16"), lambda name: over(name, _integer_dense, lambda a: (
+        (a["x"], a["w"], a["columns"], a["table"], a["y"]), (1,), a["rows"] * a["n_out"],
+        tuple(a[key] for key in ("n_in", "n_out", "extra", "activation", "y_word", "limit"))))),
+    **dict.fromkeys(("integer_softmax_i8", "integer_softmax_i16"), lambda name: over(name, _integer_softmax, lambda a: (
+        (a["x"], a["table"], a["y"]), (1,), a["rows"], (a["n"], a["word"])))),
     **dict.fromkeys(("copy1", "copy4"), lambda name: over(name, _copy, lambda a: (
         (a["x"], a["y"]), (_six(a, "xs"), _six(a, "ys"), (a["x_start"], a["y_start"])), _size(_six(a, "n")), _six(a, "n")))),
 }

@@ -3,11 +3,12 @@
 import re
 from functools import cache
 
-from edgelstm.cuda import products, recurrent, shared
+from edgelstm.cuda import gathers, integer_cells, products, recurrent, rounding, shared
 from edgelstm.cuda.launching import Twin
 
-_FORMAT = re.compile(r"(?P<stem>.*?)(_(?P<form>bfloat16|int8|int4))?$")
+_FORMAT = re.compile(r"(?P<stem>.*?)(_(?P<form>bfloat16|int8x16|int8|int4))?$")
 _PANELS = {"gemm": products.gemm, "conv": products.conv}
+_STORED = {"quantize": rounding.quantize, "gather": gathers.gather}  # kernels that exist in formats of few bits alone
 
 
 @cache
@@ -15,10 +16,11 @@ def find(name: str) -> Twin | None:
     """The twin of a kernel, None where it has none."""
     match = _FORMAT.match(name)
     stem, form = match["stem"], match["form"] or "float32"
-    if form in ("float32", "bfloat16"):
-        product = re.fullmatch(r"(gemm|conv)([134])", stem)
-        if product:
-            return _PANELS[product[1]](form, int(product[2]))
-        if stem in recurrent.TWINS:
-            return recurrent.TWINS[stem](form)
-    return shared.twin(name)
+    product = re.fullmatch(r"(gemm|conv)([134])", stem)
+    if product:
+        return _PANELS[product[1]](form, int(product[2]))
+    if match["form"] and stem in _STORED:
+        return _STORED[stem](form)
+    if stem in recurrent.TWINS:
+        return recurrent.TWINS[stem](form)
+    return integer_cells.twin(name) or shared.twin(name)

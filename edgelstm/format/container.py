@@ -5,7 +5,6 @@
     the rest       tensor bytes, little-endian, C order, no holes, falling element size
 """
 
-import hashlib
 import math
 import struct
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from edgelstm.errors import FormatError
+from edgelstm.format.checksum import hex_digest
 from edgelstm.format.strict_json import dump, fields, listed, natural, parse, text
 
 VERSION = (1, 1)
@@ -55,7 +55,7 @@ def encode(graph: str, tensors: Mapping[str, np.ndarray]) -> bytes:
     if len(header) > MAX_HEADER:
         raise FormatError(f"the graph needs a header of {len(header)} bytes, more than the {MAX_HEADER} a file may have")
     blob = bytearray(b"".join([struct.pack("<Q", len(header)), header, *parts]))
-    blob[_DIGITS] = hashlib.sha256(blob).hexdigest().encode()
+    blob[_DIGITS] = hex_digest([blob]).encode()
     return bytes(blob)
 
 
@@ -143,10 +143,7 @@ def _entry(name: str, value: Any) -> Entry:
 
 def _verify_checksum(data: Any, expected: str) -> None:
     view = memoryview(data)
-    digest = hashlib.sha256(view[:_DIGITS.start])
-    digest.update(_ZEROS)
-    digest.update(view[_DIGITS.stop:])
-    if digest.hexdigest() != expected:
+    if hex_digest([view[:_DIGITS.start], _ZEROS, view[_DIGITS.stop:]]) != expected:
         raise FormatError("the checksum does not match: the file is damaged or was edited; copy or convert it again")
 
 

@@ -3,7 +3,6 @@
 import mmap
 import os
 import stat
-from pathlib import Path
 
 from edgelstm.errors import FormatError
 from edgelstm.format.container import MAGIC
@@ -16,6 +15,8 @@ def write(graph: Graph, path: str | os.PathLike[str]) -> None:
 
     Raises FormatError when the folder is missing or cannot be written, or when the graph holds what the format cannot.
     """
+    from pathlib import Path
+
     path = Path(path)
     if path.exists() and not path.is_file():
         raise FormatError(f"{path}: is no regular file, so nothing is written there; give the name of a file")
@@ -50,6 +51,6 @@ def is_elstm(path: str | os.PathLike[str]) -> bool:
     """Whether a file begins like an .elstm file, or is named like one."""
     try:
         with open(path, "rb") as file:
-            return file.read(8 + len(MAGIC))[8:] == MAGIC or Path(path).suffix.lower() == ".elstm"
+            return file.read(8 + len(MAGIC))[8:] == MAGIC or os.fspath(path).lower().endswith(".elstm")
     except OSError as error:
         raise FormatError(f"{path}: cannot read: {error.strerror}") from None

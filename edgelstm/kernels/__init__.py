@@ -5,9 +5,8 @@ Every module of this package may declare kernels. One whose module has the first
 """
 
 import importlib
-import pkgutil
+import importlib.util
 from collections.abc import Iterator
-from functools import cache
 
 from edgelstm.kernels.activations import ACTIVATIONS
 from edgelstm.kernels.declare import REGISTRY, KernelDecl
@@ -24,15 +23,18 @@ def get(name: str) -> KernelDecl:
 
 def names() -> tuple[str, ...]:
     """The names of all kernels, sorted."""
-    for module in _modules():
-        _import(module)
+    import pkgutil
+
+    for module in pkgutil.iter_modules(__path__):
+        if not module.ispkg:
+            _import(module.name)
     return tuple(sorted(REGISTRY))
 
 
 def _find(name: str) -> None:
     """Import the modules that may declare a kernel, the likeliest first."""
     for candidate in _homes(name):
-        if candidate in _modules():
+        if candidate.isidentifier() and importlib.util.find_spec(f"{__name__}.{candidate}") is not None:
             _import(candidate)
             if name in REGISTRY:
                 return
@@ -47,8 +49,3 @@ def _homes(name: str) -> Iterator[str]:
 
 def _import(module: str) -> None:
     importlib.import_module(f"{__name__}.{module}")
-
-
-@cache
-def _modules() -> frozenset[str]:
-    return frozenset(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)

@@ -11,16 +11,14 @@ The factory runs only when the kernel is compiled, so declaring one imports no c
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 KINDS = ("f32*", "i8*", "i16*", "i32*", "i64*", "u8*", "u16*", "int", "f32")
 
 Factory = Callable[[Any], Callable[..., None]]
 
 
-@dataclass(frozen=True)
-class KernelDecl:
+class KernelDecl(NamedTuple):
     """A kernel: `params` are (name, kind) pairs in the order of the argument block, one 64-bit word each."""
 
     name: str

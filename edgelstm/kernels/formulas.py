@@ -46,19 +46,18 @@ def _exponential(v: Any) -> dict[str, Any]:
 @functools.cache
 def _power(v: Any) -> Any:
     """2 ** f on [-1/2, 1/2] as a polynomial, and a scale: for functions that need exp only where it is small."""
-    fma, round_small, pow2 = v.fma, v.round_small, v.pow2
+    fma, nearest_power = v.fma, v.nearest_power
 
     @v.inline
     def power(x, rate):
-        """scale and p with 2 ** (rate x) = scale * (1 + p), for |rate x| <= 120; the polynomial in pairs, for a short chain."""
-        n = round_small(x * rate)
+        """a, b and s with 2 ** (rate x) = a b + s, s being a power of two, for |rate x| <= 120; in pairs, for a short chain."""
+        n, scale = nearest_power(x, rate)
         f = fma(x, rate, -n)
         s = f * f
         high = fma(f, 1.5453162958838288e-4, 1.3390863664206144e-3)
         middle = fma(f, 9.618082557235662e-3, 5.550357114219907e-2)
         low = fma(f, 2.4022650760568404e-1, 6.9314718802622790e-1)
-        p = fma(s, fma(s, high, middle), low)
-        return pow2(n), f * p
+        return scale * f, fma(s, fma(s, high, middle), low), scale
 
     return power
 
@@ -70,8 +69,8 @@ def _sigmoidal(v: Any) -> dict[str, Any]:
     @v.inline
     def tanh_fraction(x):
         """Numerator and denominator of tanh(x); the denominator lies between 2 and 5e8."""
-        scale, p = power(least(10.0, absolute(x)), 2.88539008177792681)
-        m = fma(scale, p, scale - 1.0)
+        a, b, scale = power(least(10.0, absolute(x)), 2.88539008177792681)
+        m = fma(a, b, scale - 1.0)
         return copysign(m, x), m + 2.0
 
     @v.inline
@@ -83,8 +82,8 @@ def _sigmoidal(v: Any) -> dict[str, Any]:
     @v.inline
     def sigmoid_divisor(x):
         """1 / sigmoid(x), at most 6e34."""
-        scale, p = power(most(-80.0, least(80.0, x)), -1.44269504088896341)
-        return fma(scale, p, scale + 1.0)
+        a, b, scale = power(most(-80.0, least(80.0, x)), -1.44269504088896341)
+        return fma(a, b, scale + 1.0)
 
     @v.inline
     def sigmoid(x):
@@ -109,8 +108,8 @@ def _saturating(v: Any) -> dict[str, Any]:
     @v.inline
     def expm1(x):
         """exp(x) - 1 for |x| <= 80; exact to a few units in the last place also near 0."""
-        scale, p = power(x, 1.44269504088896341)
-        return fma(scale, p, scale - 1.0)
+        a, b, scale = power(x, 1.44269504088896341)
+        return fma(a, b, scale - 1.0)
 
     @v.inline
     def erf(x):

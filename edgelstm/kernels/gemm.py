@@ -24,20 +24,25 @@ def gemm(v: Any, form: Format, vectors: int) -> Any:
 
 
 def gemm_team(v: Any, form: Format, vectors: int) -> Any:
-    """The same by a team, each member on its share of the columns, those of the units that it has in a recurrent kernel."""
-    run, enter, meet, share = _columns(v, form, vectors), team.enter(v), team.meet(v), team.share(v)
-    lanes = v.lanes
+    """The same by a team: block after block by member 0, until all divide the columns that are left."""
+    run, join, meet, alone, leave = _columns(v, form, vectors), team.join(v), team.meet(v), team.alone(v), team.leave(v)
+    share, width = team.share(v), vectors * v.lanes
 
     def gemm_team(x, w, bias, y, rows, n_in, n_out, x_stride, y_stride, member, members, barrier, idle):
-        those = team.Team(member, members, barrier, idle)
-        together = enter(those)
-        begin, end = share(those, n_out, vectors * lanes)
-        if not together:
-            begin, end = 0, n_out if member == 0 else 0
-        run(x, w, bias, y, rows, begin, end, n_in, n_out, x_stride, y_stride)
-        patience = team.PATIENCE + rows * n_in * (end - begin) // lanes  # as long as the share of another takes
-        if together and not meet(those, patience) and member == 0:
-            run(x, w, bias, y, rows, end, n_out, n_in, n_out, x_stride, y_stride)
+        those, at, together = team.Team(member, members, barrier, idle), 0, False
+        worth = rows * n_in * width // 32
+        while at < n_out and not together:
+            at, together = join(those, at)
+            if at < 0:
+                break
+            begin, end = share(those, at, n_out, width) if together else (at, at + width)
+            run(x, w, bias, y, rows, begin, end, n_in, n_out, x_stride, y_stride)
+            if together:
+                meet(those, worth * ((n_out - at) // width))
+            else:
+                alone(those, worth)
+                at += width
+        leave(those)
 
     return gemm_team
 

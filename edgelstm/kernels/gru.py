@@ -10,7 +10,7 @@ zeros. gru: panels r of three gates; work 2 * batch * padded floats. gru_before:
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from edgelstm.kernels import activate, formulas, recurrent, single
+from edgelstm.kernels import activate, formulas, halves, recurrent, single
 from edgelstm.kernels.activate import Activation
 from edgelstm.kernels.formats import Format, each_format
 from edgelstm.kernels.recurrent import Sequence
@@ -40,7 +40,7 @@ class Weights(NamedTuple):
 @each_format("gru", _AFTER)
 def gru(v: Any, form: Format) -> Any:
     """The reset gate after the product, sigmoid and tanh."""
-    walk = _after(v, form, _standard_rules(v))
+    walk = halves.fitting(v, form, lambda w, form: _after(w, form, standard_rules(w)))
 
     def gru(p, r, rb, h0, y, hn, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold, h_scale):
         q = Sequence(p, y, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold, h_scale)
@@ -61,18 +61,7 @@ class Panels(NamedTuple):
 @each_format("gru_step", f"x:f32* w:panels* bias:f32* r:panels* rb:f32* h:f32* y:f32* n_in:int units:int {single.SCRATCH}")
 def gru_step(v: Any, form: Format) -> Any:
     """One step of one row, the reset gate after the product, standard activations; see `single`."""
-    start, product, panel, f = single.start(v, 3), form.product(v, 3, 1), form.panel(v, 3), formulas.make(v)
-    sigmoid, tanh, fma, load_part = f.sigmoid, f.tanh, v.fma, v.load_part
-
-    @v.inline
-    def block(q, rows, weights, unit, left):
-        p = product(start(weights.bias, unit), rows.x, rows.i, 0, weights.w, panel(unit, q.n_in), q.n_in)
-        sums = product(start(weights.rb, unit), rows.h, rows.k, 0, weights.r, panel(unit, q.units), q.units)
-        z, r = sigmoid(p[0] + sums[0]), sigmoid(p[1] + sums[1])
-        n = tanh(fma(r, sums[2], p[2]))
-        return fma(z, load_part(q.h, unit, left) - n, n)
-
-    step = single.walk(v, form, 3, block)
+    step = halves.fitting(v, form, _step)
 
     def gru_step(x, w, bias, r, rb, h, y, n_in, units, work, x_scale, h_scale):
         step(single.Frame(x, h, h, y, n_in, units, work, x_scale, h_scale), Panels(w, bias, r, rb))
@@ -80,10 +69,23 @@ def gru_step(v: Any, form: Format) -> Any:
     return gru_step
 
 
+def _step(v: Any, form: Format) -> Any:
+    f = formulas.make(v)
+    sigmoid, tanh, fma, load_part = f.sigmoid, f.tanh, v.fma, v.load_part
+
+    @v.inline
+    def finish(q, sums, unit, left):
+        z, r = sigmoid(sums[0] + sums[3]), sigmoid(sums[1] + sums[4])
+        n = tanh(fma(r, sums[5], sums[2]))
+        return fma(z, load_part(q.h, unit, left) - n, n)
+
+    return single.walk(v, form, 3, single.apart(v, form, 3), finish)
+
+
 @each_format("gru_general", f"{_AFTER} {_CHOICES}")
 def gru_general(v: Any, form: Format) -> Any:
     """The reset gate after the product, activations by code: f for z and r, g for n."""
-    walk = _after(v, form, _general_rules(v))
+    walk = _after(v, form, general_rules(v))
 
     def gru_general(
         p, r, rb, h0, y, hn, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold, h_scale,
@@ -99,7 +101,7 @@ def gru_general(v: Any, form: Format) -> Any:
 @each_format("gru_before", _BEFORE)
 def gru_before(v: Any, form: Format) -> Any:
     """The reset gate before the product, sigmoid and tanh."""
-    walk = _before(v, form, _standard_rules(v))
+    walk = _before(v, form, standard_rules(v))
 
     def gru_before(p, r_zr, r_n, rb, h0, y, hn, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold, h_scale):
         q = Sequence(p, y, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold, h_scale)
@@ -111,7 +113,7 @@ def gru_before(v: Any, form: Format) -> Any:
 @each_format("gru_before_general", f"{_BEFORE} {_CHOICES}")
 def gru_before_general(v: Any, form: Format) -> Any:
     """The reset gate before the product, activations by code: f for z and r, g for n."""
-    walk = _before(v, form, _general_rules(v))
+    walk = _before(v, form, general_rules(v))
 
     def gru_before_general(
         p, r_zr, r_n, rb, h0, y, hn, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold, h_scale,
@@ -124,14 +126,16 @@ def gru_before_general(v: Any, form: Format) -> Any:
     return gru_before_general
 
 
-def _standard_rules(v: Any) -> SimpleNamespace:
+def standard_rules(v: Any) -> SimpleNamespace:
+    """Sigmoid for the gates, tanh for the candidate."""
     f = formulas.make(v)
     sigmoid, tanh = f.sigmoid, f.tanh
     gate, candidate = v.inline(lambda x, options: sigmoid(x)), v.inline(lambda x, options: tanh(x))
     return SimpleNamespace(gate=gate, candidate=candidate)
 
 
-def _general_rules(v: Any) -> SimpleNamespace:
+def general_rules(v: Any) -> SimpleNamespace:
+    """Activations by code."""
     chosen = activate.make(v)
     return SimpleNamespace(
         gate=v.inline(lambda x, options: chosen(x, options.gate, options.clip)),
@@ -165,8 +169,8 @@ def _after(v: Any, form: Format, rules: SimpleNamespace) -> Any:
 
 
 def _before(v: Any, form: Format, rules: SimpleNamespace) -> Any:
-    sweep_gates = recurrent.sweep(v, form, 2, _reset_first(v, rules), states=4, projected=3)
-    sweep_cell = recurrent.sweep(v, form, 1, _reset_cell(v, rules), states=4, projected=3)
+    sweep_gates = recurrent.sweep(v, form, 2, reset_first(v, rules), states=4, projected=3)
+    sweep_cell = recurrent.sweep(v, form, 1, reset_cell(v, rules), states=4, projected=3)
     state_at = recurrent.state_at(v)
 
     @v.inline
@@ -178,7 +182,7 @@ def _before(v: Any, form: Format, rules: SimpleNamespace) -> Any:
     return recurrent.walk(v, advance)
 
 
-def _reset_first(v: Any, rules: SimpleNamespace) -> Any:
+def reset_first(v: Any, rules: SimpleNamespace) -> Any:
     """z and r h, kept as the states 2 and 3."""
     gate, biased, state_at = rules.gate, _biased(v), recurrent.state_at(v)
     load, store, lanes = v.load, v.store, v.lanes
@@ -194,8 +198,8 @@ def _reset_first(v: Any, rules: SimpleNamespace) -> Any:
     return cell
 
 
-def _reset_cell(v: Any, rules: SimpleNamespace) -> Any:
-    """The candidate and the new state, from what _reset_first left."""
+def reset_cell(v: Any, rules: SimpleNamespace) -> Any:
+    """The candidate and the new state, from what reset_first left."""
     candidate, biased, state_at = rules.candidate, _biased(v), recurrent.state_at(v)
     fma, load, lanes, commit = v.fma, v.load, v.lanes, recurrent.commit(v)
 

@@ -131,55 +131,106 @@ def sums(v: Any) -> Any:
     return sums
 
 
+class Crew(NamedTuple):
+    """Who shares the units of a row: everyone takes units first(), first() + step(), ..., and meets the others after each part.
+
+    A processor does all of them alone; on a GPU a crew is a block of threads.
+    """
+
+    first: Any
+    step: Any
+    meet: Any
+
+
 @functools.cache
-def move(v: Any) -> Any:
+def alone(v: Any) -> Crew:
+    """A crew of one."""
+    return Crew(v.inline(lambda: 0), v.inline(lambda: 1), v.inline(lambda: None))
+
+
+@functools.cache
+def move(v: Any, crew: Crew) -> Any:
     """`move(x, i, y, j, n)`: y[j : j + n] = x[i : i + n], zeros where x is null, nothing where y is."""
-    is_null = v.is_null
+    is_null, first, step = v.is_null, crew.first, crew.step
 
     @v.inline
     def move(x, i, y, j, n):
         if not is_null(y):
-            for k in range(n):
+            for k in range(first(), n, step()):
                 y[j + k] = 0 if is_null(x) else x[i + k]
 
     return move
 
 
-def walk(v: Any, begin: Any, update: Any, end: Any) -> Any:
-    """`run(sequence, cell)`: all steps of all rows.
+def walk(v: Any, crew: Crew, begin: Any, parts: tuple[Any, ...], end: Any) -> Any:
+    """`run(sequence, cell, b)`: all steps of row b.
 
-    `begin(sequence, cell, b)` loads the states of row b, `end` stores them, `update(sequence, cell, x_at)` makes one step,
-    which writes the new h behind the old one.
+    `begin(sequence, cell, b)` loads the states of the row, `end` stores them; each of `parts`, one after the other, is called as
+    `part(sequence, cell, x_at, u)` for every unit u: together they make one step, which writes the new h behind the old one.
     """
-    emit, copy, is_null = _emit(v), move(v), v.is_null
+    emit, copy, is_null, meet = _emit(v, crew), move(v, crew), v.is_null, crew.meet
+    update = _update(v, crew, parts)
 
     @v.inline
-    def run(q, cell):
-        for b in range(q.batch):
-            begin(q, cell, b)
-            known = q.hold == 2
-            for s in range(q.steps):
-                t = q.steps - 1 - s if q.reverse else s
-                if is_null(q.mask) or q.mask[b * q.steps + t] != 0:
-                    update(q, cell, t * q.x_t + b * q.x_b)
-                    copy(q.h, q.units, q.h, 0, q.units)
-                    known = True
-                    emit(q, t * q.y_t + b * q.y_b, True)
-                else:
-                    emit(q, t * q.y_t + b * q.y_b, known and q.hold != 0)
-            end(q, cell, b)
+    def run(q, cell, b):
+        begin(q, cell, b)
+        meet()
+        known = q.hold == 2
+        for s in range(q.steps):
+            t = q.steps - 1 - s if q.reverse else s
+            if is_null(q.mask) or q.mask[b * q.steps + t] != 0:
+                update(q, cell, t * q.x_t + b * q.x_b)
+                copy(q.h, q.units, q.h, 0, q.units)
+                meet()
+                known = True
+                emit(q, t * q.y_t + b * q.y_b, True)
+            else:
+                emit(q, t * q.y_t + b * q.y_b, known and q.hold != 0)
+        end(q, cell, b)
 
     return run
 
 
-def _emit(v: Any) -> Any:
+def _update(v: Any, crew: Crew, parts: tuple[Any, ...]) -> Any:
+    """`update(sequence, cell, x_at)`: all parts of a step, each for all units."""
+    part, first, step, meet = parts[0], crew.first, crew.step, crew.meet
+
+    @v.inline
+    def one(q, cell, x_at):
+        for u in range(first(), q.units, step()):
+            part(q, cell, x_at, u)
+        meet()
+
+    if len(parts) == 1:
+        return one
+    others = _update(v, crew, parts[1:])
+
+    @v.inline
+    def update(q, cell, x_at):
+        one(q, cell, x_at)
+        others(q, cell, x_at)
+
+    return update
+
+
+def _emit(v: Any, crew: Crew) -> Any:
     """`emit(sequence, at, shown)`: h as the output at y[at:], or zeros."""
-    is_null = v.is_null
+    is_null, first, step = v.is_null, crew.first, crew.step
 
     @v.inline
     def emit(q, at, shown):
         if not is_null(q.y):
-            for u in range(q.units):
+            for u in range(first(), q.units, step()):
                 q.y[at + u] = q.h[u] if shown else 0
 
     return emit
+
+
+def every_row(v: Any, run: Any) -> Any:
+    """`run_all(sequence, cell)`: `run` for all rows, one after the other."""
+    @v.inline
+    def run_all(q, cell):
+        for b in range(q.batch):
+            run(q, cell, b)
+
+    return run_all

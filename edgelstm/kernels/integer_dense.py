@@ -60,6 +60,6 @@ def integer_lookup(v: Any) -> Any:
 
     def lookup(x, table, y, n):
         for i in range(n):
-            y[i] = table[x[i] + 128]
+            y[i] = table[i32(x[i]) + 128]
 
     return lookup

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from edgelstm.kernels import integer
 from edgelstm.kernels.declare import kernel
-from edgelstm.kernels.integer import ONE, SUM_FRACTION, Sequence, i32
+from edgelstm.kernels.integer import ONE, SUM_FRACTION, Crew, Sequence, i32
 
 
 class Cell(NamedTuple):
@@ -25,7 +25,7 @@ class Cell(NamedTuple):
                         f"{integer.COMMON}")
 def integer_lstm(v: Any) -> Any:
     """h0, c0, hn, cn: (batch, units), null for zeros and for not wanted; they may alias. h, c: work for 2 and 1 rows."""
-    run = integer.walk(v, _begin(v), _update(v), _end(v))
+    run = integer.every_row(v, row(v, integer.alone(v)))
 
     def integer_lstm(
         x, w, r, columns, h0, c0, y, hn, cn, h, c, fraction,
@@ -37,8 +37,13 @@ def integer_lstm(v: Any) -> Any:
     return integer_lstm
 
 
-def _begin(v: Any) -> Any:
-    move = integer.move(v)
+def row(v: Any, crew: Crew) -> Any:
+    """`run(sequence, cell, b)`: all steps of a row."""
+    return integer.walk(v, crew, _begin(v, crew), (_update(v),), _end(v, crew))
+
+
+def _begin(v: Any, crew: Crew) -> Any:
+    move = integer.move(v, crew)
 
     @v.inline
     def begin(q, cell, b):
@@ -48,8 +53,8 @@ def _begin(v: Any) -> Any:
     return begin
 
 
-def _end(v: Any) -> Any:
-    move = integer.move(v)
+def _end(v: Any, crew: Crew) -> Any:
+    move = integer.move(v, crew)
 
     @v.inline
     def end(q, cell, b):
@@ -64,15 +69,13 @@ def _update(v: Any) -> Any:
     tanh, sigmoid, rescale, limited, shifted = a.tanh, a.sigmoid, a.rescale, a.limited, a.shifted
 
     @v.inline
-    def update(q, cell, x_at):
-        spare = 15 - cell.fraction
-        for u in range(q.units):
-            i, f = sigmoid(q.table, sums(q, x_at, 4 * u)), sigmoid(q.table, sums(q, x_at, 4 * u + 1))
-            g, o = tanh(q.table, sums(q, x_at, 4 * u + 2), SUM_FRACTION), sigmoid(q.table, sums(q, x_at, 4 * u + 3))
-            fresh = shifted(i32(i * g), spare)
-            c = limited(shifted(i32(i32(f * i32(cell.c[u])) + fresh), 15), ONE - 1)
-            cell.c[u] = c
-            out = shifted(i32(o * tanh(q.table, c, cell.fraction)), 15)
-            q.h[q.units + u] = limited(rescale(out, q.h_word), 127)
+    def update(q, cell, x_at, u):
+        i, f = sigmoid(q.table, sums(q, x_at, 4 * u)), sigmoid(q.table, sums(q, x_at, 4 * u + 1))
+        g, o = tanh(q.table, sums(q, x_at, 4 * u + 2), SUM_FRACTION), sigmoid(q.table, sums(q, x_at, 4 * u + 3))
+        fresh = shifted(i32(i * g), 15 - cell.fraction)
+        c = limited(shifted(i32(i32(f * i32(cell.c[u])) + fresh), 15), ONE - 1)
+        cell.c[u] = c
+        out = shifted(i32(o * tanh(q.table, c, cell.fraction)), 15)
+        q.h[q.units + u] = limited(rescale(out, q.h_word), 127)
 
     return update

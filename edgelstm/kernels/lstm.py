@@ -9,7 +9,7 @@ steps), non-zero where valid, or null. reverse: time runs backwards, y stays in 
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from edgelstm.kernels import activate, formulas, recurrent, single, team
+from edgelstm.kernels import activate, formulas, halves, recurrent, single, team, together
 from edgelstm.kernels.activate import Activation
 from edgelstm.kernels.formats import Format, each_format
 from edgelstm.kernels.recurrent import Sequence
@@ -31,7 +31,7 @@ class Options(NamedTuple):
 @each_format("lstm", STANDARD)
 def lstm(v: Any, form: Format) -> Any:
     """The standard activations: sigmoid for the gates, tanh for candidate and output."""
-    run = _sequence(v, form, _standard_rules(v))
+    run = halves.fitting(v, form, lambda w, form: _sequence(w, form, standard_rules(w)))
 
     def lstm(p, r, h0, c0, y, hn, cn, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold, h_scale):
         q = Sequence(p, y, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold, h_scale)
@@ -43,7 +43,7 @@ def lstm(v: Any, form: Format) -> Any:
 @each_format("lstm_team", f"{STANDARD} {team.PARAMS}")
 def lstm_team(v: Any, form: Format) -> Any:
     """The standard LSTM by a team."""
-    walk, cell_at = recurrent.walk_together(v, form, 4, _advance(v, form, _standard_rules(v))), recurrent.state_at(v)
+    walk, cell_at = together.walk(v, form, 4, _advance(v, form, standard_rules(v))), recurrent.state_at(v)
     load_state, save_state = recurrent.load_state(v), recurrent.save_state(v)
 
     def lstm_team(p, r, h0, c0, y, hn, cn, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold, h_scale,
@@ -69,23 +69,24 @@ class Panels(NamedTuple):
 @each_format("lstm_step", f"x:f32* w:panels* bias:f32* r:panels* h:f32* c:f32* y:f32* n_in:int units:int {single.SCRATCH}")
 def lstm_step(v: Any, form: Format) -> Any:
     """One step of one row with the standard activations; see `single`."""
-    start, product, gates = single.start(v, 4), form.pair(v, 4), _gates(v, _standard_rules(v))
-    load_part, store_part, panel = v.load_part, v.store_part, form.panel(v, 4)
-
-    @v.inline
-    def block(q, rows, weights, unit, left):
-        sums, w_at, r_at = start(weights.bias, unit), panel(unit, q.n_in), panel(unit, q.units)
-        sums = product(sums, rows.x, rows.i, weights.w, w_at, q.n_in, rows.h, rows.k, weights.r, r_at, q.units)
-        h, c = gates(sums, load_part(q.cell, unit, left), 0, 0, 0)
-        store_part(q.cell, unit, left, c)
-        return h
-
-    step = single.walk(v, form, 4, block)
+    step = halves.fitting(v, form, _step)
 
     def lstm_step(x, w, bias, r, h, c, y, n_in, units, work, x_scale, h_scale):
         step(single.Frame(x, h, c, y, n_in, units, work, x_scale, h_scale), Panels(w, bias, r))
 
     return lstm_step
+
+
+def _step(v: Any, form: Format) -> Any:
+    gates, load_part, store_part = _gates(v, standard_rules(v)), v.load_part, v.store_part
+
+    @v.inline
+    def finish(q, sums, unit, left):
+        h, c = gates(sums, load_part(q.cell, unit, left), 0, 0, 0)
+        store_part(q.cell, unit, left, c)
+        return h
+
+    return single.walk(v, form, 4, single.joint(v, form, 4), finish)
 
 
 @each_format("lstm_general", f"{STANDARD} peep:f32* clip:f32 input_forget:int {activate.parameters('f', 'g', 'h')}")
@@ -95,7 +96,7 @@ def lstm_general(v: Any, form: Format) -> Any:
     peep: (3 * units,) weights from c to i, f and o, or null; clip: bound on what enters f and g, 0 for none;
     input_forget: non-zero makes f = 1 - i.
     """
-    run = _sequence(v, form, _general_rules(v))
+    run = _sequence(v, form, general_rules(v))
 
     def lstm_general(
         p, r, h0, c0, y, hn, cn, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold, h_scale,
@@ -110,7 +111,7 @@ def lstm_general(v: Any, form: Format) -> Any:
 
 
 def _advance(v: Any, form: Format, rules: SimpleNamespace) -> Any:
-    sweep = recurrent.sweep(v, form, 4, _cell(v, rules), states=3)
+    sweep = recurrent.sweep(v, form, 4, cell(v, rules), states=3)
 
     @v.inline
     def advance(q, step, r, options):
@@ -132,7 +133,8 @@ def _sequence(v: Any, form: Format, rules: SimpleNamespace) -> Any:
     return run
 
 
-def _cell(v: Any, rules: SimpleNamespace) -> Any:
+def cell(v: Any, rules: SimpleNamespace) -> Any:
+    """The cell from the recurrent sums of its gates: what `recurrent.sweep` applies."""
     gates, load, store, lanes = _gates(v, rules), v.load, v.store, v.lanes
     commit, state_at = recurrent.commit(v), recurrent.state_at(v)
 
@@ -164,7 +166,8 @@ def _gates(v: Any, rules: SimpleNamespace) -> Any:
     return gates
 
 
-def _standard_rules(v: Any) -> SimpleNamespace:
+def standard_rules(v: Any) -> SimpleNamespace:
+    """Sigmoid for the gates, tanh for candidate and output, neither peepholes nor coupling."""
     f = formulas.make(v)
     sigmoid, gated_tanh = f.sigmoid, f.gated_tanh
     return SimpleNamespace(
@@ -176,7 +179,7 @@ def _standard_rules(v: Any) -> SimpleNamespace:
     )
 
 
-def _general_rules(v: Any) -> SimpleNamespace:
+def general_rules(v: Any) -> SimpleNamespace:
     """The same with activations by code; `couple` is given what enters the input gate."""
     chosen, fma, load_part, is_null = activate.make(v), v.fma, v.load_part, v.is_null
 

@@ -23,3 +23,8 @@ def pack_int8(values: np.ndarray, scale: np.ndarray, gates: int, lanes: int) -> 
 def row_words(n: int) -> int:
     """The 32-bit words of a prepared row of n numbers; also compiled."""
     return (((n + 3) >> 2) + 16) >> 4 << 4
+
+
+def two_row_words(n: int) -> int:
+    """The same of a row in two parts; also compiled."""
+    return (((n + 3) >> 2) + 16) >> 4 << 5

@@ -8,10 +8,9 @@ member of a team; h_scale is the fixed scale of their numbers, or 0. Outputs y h
 import functools
 from typing import Any, NamedTuple
 
-from edgelstm.kernels import team, turning
+from edgelstm.kernels import pairs, team, turning
 from edgelstm.kernels.formats import Format
 
-NEAR = 7 * 1024  # words of weights up to which the latency of the cells costs more than reading them
 COMMON = "mask:u8* batch:int steps:int units:int p_t:int p_b:int y_t:int y_b:int reverse:int hold:int h_scale:f32"
 
 
@@ -126,40 +125,6 @@ def walk(v: Any, step: Any) -> Any:
     return run
 
 
-def walk_together(v: Any, form: Format, gates: int, step: Any) -> Any:
-    """`run(sequence, h0, hn, weights, options, team)`: the same by a team, each member on its share of the units.
-
-    What member 0 did before is seen by all members, and what all did is seen by member 0 afterwards. Where the team dissolves,
-    member 0 does the other steps alone.
-    """
-    load, save, at, in_pairs, lanes = load_state(v), save_state(v), state_at(v), _in_pairs(v, form, gates), v.lanes
-    enter, meet, share, prefetch, width = team.enter(v), team.meet(v), team.share(v), v.prefetch, padded(v)
-    patience, line = team.PATIENCE, team.WORDS
-
-    @v.inline
-    def run(q, h0, hn, weights, options, members):
-        now, other = 0, at(q, 1)
-        if members.member == 0:
-            load(q, now, h0)
-        together = enter(members)
-        begin, end = share(members, q.units, 2 * lanes if in_pairs(q) else lanes)
-        s = 0
-        while s < q.steps and (together or members.member == 0):
-            if not together:
-                begin, end = 0, q.units
-            t = q.steps - 1 - s if q.reverse else s
-            step(q, Step(t, s == 0, now, other, begin, end, members.member), weights, options)
-            now, other, s = other, now, s + 1
-            if together:
-                together = meet(members, patience)
-                for i in range(now, now + q.batch * width(q), line):
-                    prefetch(q.work, i)
-        if members.member == 0:
-            save(q, now, hn)
-
-    return run
-
-
 def sweep(v: Any, form: Format, gates: int, apply: Any, *, states: int, biased: bool = False,
           projected: int | None = None) -> Any:
     """`sweep(sequence, step, at, r, rb, options)`: all recurrent products of a step.
@@ -171,8 +136,10 @@ def sweep(v: Any, form: Format, gates: int, apply: Any, *, states: int, biased: 
     ready = _as_they_are(v) if form.prepare is None else _prepared(v, form, states)
     finish = _finish_row(v, apply, projected or gates)
     several, lanes, back = form.row_block(v, gates), v.lanes, turning.back(v, form, gates)
-    sweep_several, sweep_two, sweep_one = (
-        _rows(v, form, gates, rows, finish, biased, projected or gates) for rows in (several, 2, 1))
+    sweep_one = _rows(v, form, gates, 1, finish, biased, projected or gates)
+    if several == 1:
+        return _singly(v, ready, sweep_one)
+    sweep_several, sweep_two = (_rows(v, form, gates, rows, finish, biased, projected or gates) for rows in (several, 2))
     sweep_row = _row(v, form, gates, finish, biased, projected or gates, sweep_one)
 
     @v.inline
@@ -191,6 +158,20 @@ def sweep(v: Any, form: Format, gates: int, apply: Any, *, states: int, biased: 
                 sweep_two(q, step, at, stride, r, rb, b, unit, options)
             if (q.batch - whole) % 2 == 1:
                 sweep_one(q, step, at, stride, r, rb, q.batch - 1, unit, options)
+
+    return sweep
+
+
+def _singly(v: Any, ready: Any, one: Any) -> Any:
+    """The sweep of one row after another."""
+    lanes = v.lanes
+
+    @v.inline
+    def sweep(q, step, at, r, rb, options):
+        at, stride = ready(q, step, at)
+        for unit in range(step.begin, step.end, lanes):
+            for b in range(q.batch):
+                one(q, step, at, stride, r, rb, b, unit, options)
 
     return sweep
 
@@ -266,14 +247,9 @@ def _row(v: Any, form: Format, gates: int, finish: Any, biased: bool, projected:
 
 
 def _in_pairs(v: Any, form: Format, gates: int) -> Any:
-    """`pairs(sequence)`: whether a single row takes two blocks at once: where reading the weights costs less than the latency.
-
-    One gate is summed in more parts than two blocks leave room for, and narrow machines want short code.
-    """
-    if form.twin is None or gates < 3 or v.lanes < 8:
-        return v.inline(lambda q: False)
-    panel = form.panel(v, gates)
-    return v.inline(lambda q: panel(q.units, q.units) <= NEAR)
+    """`pairs(sequence)`: whether a single row takes two blocks at once; see `pairs`."""
+    near = pairs.near(v, form, gates)
+    return v.inline(lambda q: near(q.units, q.units))
 
 
 def _start(v: Any, rows: int, vectors: int, biased: bool) -> Any:

@@ -6,7 +6,7 @@ batch * padded floats and what the format needs. All else is as in the LSTM.
 
 from typing import Any, NamedTuple
 
-from edgelstm.kernels import activate, formulas, recurrent, single
+from edgelstm.kernels import activate, formulas, halves, recurrent, single
 from edgelstm.kernels.activate import Activation
 from edgelstm.kernels.formats import Format, each_format
 from edgelstm.kernels.recurrent import Sequence
@@ -24,8 +24,7 @@ class Options(NamedTuple):
 @each_format("simple_rnn", STANDARD)
 def simple_rnn(v: Any, form: Format) -> Any:
     """With tanh."""
-    tanh = formulas.make(v).tanh
-    walk = _sequence(v, form, v.inline(lambda x, options: tanh(x)))
+    walk = halves.fitting(v, form, _with_tanh)
 
     def simple_rnn(p, r, h0, y, hn, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold, h_scale):
         q = Sequence(p, y, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold, h_scale)
@@ -45,21 +44,17 @@ class Panels(NamedTuple):
 @each_format("simple_rnn_step", f"x:f32* w:panels* bias:f32* r:panels* h:f32* y:f32* n_in:int units:int {single.SCRATCH}")
 def simple_rnn_step(v: Any, form: Format) -> Any:
     """One step of one row with tanh; see `single`."""
-    start, product, tanh = single.start(v, 1), form.pair(v, 1), formulas.make(v).tanh
-    panel = form.panel(v, 1)
-
-    @v.inline
-    def block(q, rows, weights, unit, left):
-        sums, w_at, r_at = start(weights.bias, unit), panel(unit, q.n_in), panel(unit, q.units)
-        sums = product(sums, rows.x, rows.i, weights.w, w_at, q.n_in, rows.h, rows.k, weights.r, r_at, q.units)
-        return tanh(sums[0])
-
-    step = single.walk(v, form, 1, block)
+    step = halves.fitting(v, form, _step)
 
     def simple_rnn_step(x, w, bias, r, h, y, n_in, units, work, x_scale, h_scale):
         step(single.Frame(x, h, h, y, n_in, units, work, x_scale, h_scale), Panels(w, bias, r))
 
     return simple_rnn_step
+
+
+def _step(v: Any, form: Format) -> Any:
+    tanh = formulas.make(v).tanh
+    return single.walk(v, form, 1, single.joint(v, form, 1), v.inline(lambda q, sums, unit, left: tanh(sums[0])))
 
 
 @each_format("simple_rnn_general", f"{STANDARD} clip:f32 {activate.parameters('f')}")
@@ -76,6 +71,11 @@ def simple_rnn_general(v: Any, form: Format) -> Any:
         walk(q, h0, hn, r, Options(clip, Activation(f_code, f_alpha, f_beta)))
 
     return simple_rnn_general
+
+
+def _with_tanh(v: Any, form: Format) -> Any:
+    tanh = formulas.make(v).tanh
+    return _sequence(v, form, v.inline(lambda x, options: tanh(x)))
 
 
 def _sequence(v: Any, form: Format, activation: Any) -> Any:

@@ -6,10 +6,9 @@ h_scale of their numbers, or 0, and need room for the rows of x and h in work; a
 tells one step from the next: see `turning`. What else others keep there between steps does no harm.
 """
 
-import functools
 from typing import Any, NamedTuple
 
-from edgelstm.kernels import turning
+from edgelstm.kernels import pairs, turning
 from edgelstm.kernels.formats import Format
 
 
@@ -40,33 +39,138 @@ class Rows(NamedTuple):
 SCRATCH = "work:f32* x_scale:f32 h_scale:f32"
 
 
-def walk(v: Any, form: Format, gates: int, block: Any) -> Any:
-    """`step(frame, weights)`: h of every block of units by `block(frame, rows, weights, unit, left)`, `left` units being valid.
+class Products(NamedTuple):
+    """How a step sums: `one(frame, rows, weights, unit)` for a block of units, `two` the same for it and the next; or no `two`."""
+
+    one: Any
+    two: Any
+
+
+def walk(v: Any, form: Format, gates: int, products: Products, finish: Any) -> Any:
+    """`step(frame, weights)`: h of every block of units by `finish(frame, sums, unit, left)`, `left` units being valid.
 
     All blocks read the old h, so the new one waits in y until the last block is done.
     """
     ready = _as_they_are(v) if form.prepare is None else _prepared(v, form)
-    load, store, store_part, words, lanes = v.load, v.store, v.store_part, v.words, v.lanes
-    back = turning.back(v, form, gates)
+    alone, paired = _blocks(v, form, gates, products.one, finish), _paired(v, form, gates, products, finish)
 
     @v.inline
     def step(q, weights):
         rows = ready(q)
+        if not paired(q, rows, weights):
+            alone(q, rows, weights)
+
+    return step
+
+
+def _blocks(v: Any, form: Format, gates: int, sums: Any, finish: Any) -> Any:
+    """One block after another, in turns from either end."""
+    store, store_part, words, lanes = v.store, v.store_part, v.words, v.lanes
+    back, replace = turning.back(v, form, gates), _replace(v)
+
+    @v.inline
+    def run(q, rows, weights):
         turn = words(q.work, rows.after)
         turn[0] = ~turn[0]
         goes_back = back(turn[0], q.n_in + q.units, q.units)
         last = (q.units - 1) // lanes * lanes if q.units > 0 else 0
         for k in range(0, last, lanes):
             unit = last - lanes - k if goes_back else k
-            store(q.y, unit, block(q, rows, weights, unit, lanes))
+            store(q.y, unit, finish(q, sums(q, rows, weights, unit), unit, lanes))
         left = q.units - last
-        h = block(q, rows, weights, last, left)
+        h = finish(q, sums(q, rows, weights, last), last, left)
         store_part(q.y, last, left, h)
-        store_part(q.h, last, left, h)
+        replace(q, last, h)
+
+    return run
+
+
+def _paired(v: Any, form: Format, gates: int, products: Products, finish: Any) -> Any:
+    """`run(...) -> bool`: two blocks at once where that pays."""
+    if products.two is None:
+        return v.inline(lambda q, rows, weights: False)
+    zero, store, store_part, lanes, replace = v.zero, v.store, v.store_part, v.lanes, _replace(v)
+    one, two, near = products.one, products.two, pairs.near(v, form, gates)
+
+    @v.inline
+    def run(q, rows, weights):
+        if q.units <= lanes or not near(q.n_in + q.units, q.units):
+            return False
+        unit, h = 0, zero()
+        while unit + lanes < q.units:
+            here, there = two(q, rows, weights, unit)
+            store(q.y, unit, finish(q, here, unit, lanes))
+            unit += lanes
+            h = finish(q, there, unit, q.units - unit)
+            store_part(q.y, unit, q.units - unit, h)
+            unit += lanes
+        if unit < q.units:
+            h = finish(q, one(q, rows, weights, unit), unit, q.units - unit)
+            store_part(q.y, unit, q.units - unit, h)
+            unit += lanes
+        replace(q, unit - lanes, h)
+        return True
+
+    return run
+
+
+def _replace(v: Any) -> Any:
+    """`replace(frame, last, h)`: the state by the new one: by y up to the last block, and there by h, which was only now stored."""
+    load, store, store_part, lanes = v.load, v.store, v.store_part, v.lanes
+
+    @v.inline
+    def replace(q, last, h):
+        store_part(q.h, last, q.units - last, h)
         for unit in range(0, last, lanes):
             store(q.h, unit, load(q.y, unit))
 
-    return step
+    return replace
+
+
+def joint(v: Any, form: Format, gates: int) -> Products:
+    """Sums of both products together, and the bias."""
+    start, product, panel, lanes = _start(v, gates), form.pair(v, gates), form.panel(v, gates), v.lanes
+
+    @v.inline
+    def one(q, rows, weights, unit):
+        sums, w_at, r_at = start(weights.bias, unit), panel(unit, q.n_in), panel(unit, q.units)
+        return product(sums, rows.x, rows.i, weights.w, w_at, q.n_in, rows.h, rows.k, weights.r, r_at, q.units)
+
+    if form.twin is None or form.prepare is not None:  # exact sums are added in the order of a sequence
+        return Products(one, None)
+    begin, twin = _start(v, gates, 2), form.twin(v, gates)
+
+    @v.inline
+    def two(q, rows, weights, unit):
+        w_at, r_at = panel(unit, q.n_in), panel(unit, q.units)
+        sums = twin(begin(weights.bias, unit), rows.x, rows.i, weights.w, w_at, panel(unit + lanes, q.n_in) - w_at, q.n_in)
+        sums = twin(sums, rows.h, rows.k, weights.r, r_at, panel(unit + lanes, q.units) - r_at, q.units)
+        return sums[:gates], sums[gates:]
+
+    return Products(one, two)
+
+
+def apart(v: Any, form: Format, gates: int) -> Products:
+    """Sums of the product of the inputs and of that of h, each with its bias, one behind the other."""
+    start, product, panel, lanes = _start(v, gates), form.product(v, gates, 1), form.panel(v, gates), v.lanes
+
+    @v.inline
+    def one(q, rows, weights, unit):
+        p = product(start(weights.bias, unit), rows.x, rows.i, 0, weights.w, panel(unit, q.n_in), q.n_in)
+        return p + product(start(weights.rb, unit), rows.h, rows.k, 0, weights.r, panel(unit, q.units), q.units)
+
+    if form.twin is None:
+        return Products(one, None)
+    begin, twin = _start(v, gates, 2), form.twin(v, gates)
+
+    @v.inline
+    def two(q, rows, weights, unit):
+        w_at, r_at = panel(unit, q.n_in), panel(unit, q.units)
+        p = twin(begin(weights.bias, unit), rows.x, rows.i, weights.w, w_at, panel(unit + lanes, q.n_in) - w_at, q.n_in)
+        sums = twin(begin(weights.rb, unit), rows.h, rows.k, weights.r, r_at, panel(unit + lanes, q.units) - r_at, q.units)
+        return p[:gates] + sums[:gates], p[gates:] + sums[gates:]
+
+    return Products(one, two)
 
 
 def _as_they_are(v: Any) -> Any:
@@ -86,13 +190,12 @@ def _prepared(v: Any, form: Format) -> Any:
     return ready
 
 
-@functools.cache
-def start(v: Any, gates: int) -> Any:
-    """`start(bias, unit)`: the bias of a block of units as a block of `gates` vectors, zeros where it is null."""
-    zero_block, load_block, is_null = v.zero_block, v.load_block, v.is_null
+def _start(v: Any, gates: int, blocks: int = 1) -> Any:
+    """`start(bias, unit)`: the bias of blocks of units as `gates` vectors each, zeros where it is null."""
+    zero_block, load_block, is_null, count = v.zero_block, v.load_block, v.is_null, gates * blocks
 
     @v.inline
     def start(bias, unit):
-        return zero_block(gates) if is_null(bias) else load_block(bias, unit * gates, 0, 1, gates)
+        return zero_block(count) if is_null(bias) else load_block(bias, unit * gates, 0, 1, count)
 
     return start

@@ -1,26 +1,39 @@
-"""Several threads in one kernel call each: every member of a team runs the same kernel on its share and meets the others.
+"""Several threads in one kernel call each: member 0 leads, the helpers join it when they have a processor.
 
 The kernels of a team end in `_team`; beside their ordinary parameters they take the number of the member, how many there are,
-and a barrier: WORDS int32 for each member, one cache line, zero before a run; see the constants below.
+and a barrier: WORDS int32 for each member, one cache line; see the constants below. All but DEBT is zero before a run.
 idle[0] is the address of a function that gives the processor to another thread, or zero.
 
-A team dissolves where a member has no processor: a helper that has not come when member 0 first waits for it stays out, and
-when member 0 has waited for long it goes on alone from the meeting after next. Members agree on that by number, so a member
-is never inside a kernel that member 0 has left.
+Member 0 never waits for a helper to come. It asks, works alone, and looks between two pieces of work (a time step, a block of
+columns) whether all helpers are ready; then it says where they join in. From there on all meet after every piece. Where
+meetings cost more than the helpers save, member 0 goes on alone from the meeting after next, and asks again when the loss is
+small beside the work done since. A helper touches no memory but the barrier until it has joined, so one that comes late, or
+not before the run is over, does no harm.
+
+Time is counted in looks, one turn of a waiting loop, about half a nanosecond.
 """
 
 import functools
 from typing import Any, NamedTuple
 
 PARAMS = "member:int members:int barrier:i32* idle:i64*"
-PATIENCE = 400_000  # looks, some 200 us, that member 0 waits for others before the team dissolves
-BRIEF = 1000  # looks before the processor is offered to others, where nothing better can be done
 WORDS = 16  # int32 of a cache line, so that members don't share one
+TRIES = 64  # how often the helpers may be asked in a kernel
 
-MEETINGS = 0  # how many meetings the member has come to
-ENTERED = 1  # how many kernels
-LAST = 2  # of member 0: the meeting after which the team is no more, or 0
-CLAIM = 3  # of a helper: added to by itself and by member 0; the first decides whether it belongs to the team
+PATIENCE = 400_000  # looks, some 200 us, that a team may lose before it has saved any
+CREDIT = 8_000_000  # looks that it may lose at most for what it has saved
+LARGEST = 1 << 27  # of debts
+SHARE = 64  # alone for so many times what was lost
+BRIEF = 1000  # looks before a helper that waits offers its processor to others
+
+ASKED = 0  # of member 0: TRIES times the number of the kernel that it is in, and how often it has asked there
+READY = 0  # of a helper: what it was asked when it last said yes
+MEETINGS = 1  # how many meetings the member has come to
+LAST = 2  # of member 0: the meeting after which it goes on alone, or 0
+JOINED = 3  # of member 0: what it had asked when all joined
+START = 4  # of member 0: where they did
+DEBT = 5  # of member 0: the looks that meetings have lost, less what they saved and what was done alone since
+LEFT = 6  # how many kernels the member has left
 
 
 class Team(NamedTuple):
@@ -33,82 +46,138 @@ class Team(NamedTuple):
 
 
 @functools.cache
-def enter(v: Any) -> Any:
-    """`enter(team) -> bool`: before the work of a kernel; False where there is no team any more and member 0 works alone.
+def join(v: Any) -> Any:
+    """`join(team, at) -> (at, together)`: before a piece of work that is not done together yet.
 
-    What member 0 did before is then seen by all.
+    Member 0 is given `at`, where it stands, and learns whether all are together from there on. A helper waits, sees all that
+    member 0 did before, and is told where; a negative number where it comes too late for this kernel.
     """
-    atomic_add, atomic_load, atomic_store, rest = v.atomic_add, v.atomic_load, v.atomic_store, _rest(v)
+    lead, follow = _lead(v), _follow(v)
 
     @v.inline
-    def enter(team):
-        mine = WORDS * team.member
-        entered, meetings = team.barrier[mine + ENTERED] + 1, team.barrier[mine + MEETINGS]
-        atomic_store(team.barrier, mine + ENTERED, entered)
+    def join(team, at):
         if team.member == 0:
-            return team.barrier[LAST] == 0 or team.barrier[LAST] > meetings
-        if meetings == 0 and atomic_add(team.barrier, mine + CLAIM, 1) != 0:
-            return False
-        looks = 0
-        while atomic_load(team.barrier, ENTERED) < entered:
-            looks = rest(team, looks)
-        last = atomic_load(team.barrier, LAST)
-        return last == 0 or last > meetings
+            return at, lead(team, at)
+        at = follow(team)
+        return at, at >= 0
 
-    return enter
+    return join
+
+
+def _lead(v: Any) -> Any:
+    """`lead(team, at) -> bool`: asks the helpers, or tells them where to begin if they are ready."""
+    atomic_load, atomic_store = v.atomic_load, v.atomic_store
+
+    @v.inline
+    def lead(team, at):
+        if team.barrier[DEBT] > 0:
+            return False
+        asked, first = team.barrier[ASKED], team.barrier[LEFT] * TRIES
+        if asked <= first or asked == team.barrier[JOINED]:
+            if asked < first + TRIES - 1:
+                atomic_store(team.barrier, ASKED, (asked if asked > first else first) + 1)
+            return False
+        for other in range(1, team.members):
+            if atomic_load(team.barrier, WORDS * other + READY) != asked:
+                return False
+        team.barrier[START], team.barrier[LAST] = at, 0
+        if team.barrier[DEBT] > -PATIENCE:
+            team.barrier[DEBT] = -PATIENCE
+        atomic_store(team.barrier, JOINED, asked)
+        return True
+
+    return lead
+
+
+def _follow(v: Any) -> Any:
+    """`follow(team) -> at`: waits until member 0 says where to begin, or has left the kernel."""
+    atomic_load, atomic_store, rest = v.atomic_load, v.atomic_store, _rest(v)
+
+    @v.inline
+    def follow(team):
+        mine = WORDS * team.member
+        first, served = team.barrier[mine + LEFT] * TRIES, team.barrier[mine + READY]
+        looks, long = 0, BRIEF
+        while True:
+            asked = atomic_load(team.barrier, ASKED)
+            if asked >= first + TRIES:
+                return -1
+            if asked > first and asked > served:
+                if team.barrier[mine + READY] != asked:
+                    atomic_store(team.barrier, mine + READY, asked)
+                    looks, long = 0, PATIENCE
+                if atomic_load(team.barrier, JOINED) == asked:
+                    return team.barrier[START]
+            looks = rest(team, looks, long)
+
+    return follow
 
 
 @functools.cache
 def meet(v: Any) -> Any:
-    """`meet(team, patience) -> bool`: returns when all have come; what they wrote before is then seen. False where member 0 goes
-    on alone, `patience` being the looks before it decides to.
+    """`meet(team, worth) -> bool`: returns when all have come; what they wrote before is then seen.
 
-    The first meeting of a run may have missed members, whose shares member 0 then has to do.
+    False where member 0 goes on alone. `worth` is what the piece of work takes one thread, in looks.
     """
-    atomic_load, atomic_store, rest, gather = v.atomic_load, v.atomic_store, _rest(v), _gather(v)
+    atomic_load, atomic_store, rest = v.atomic_load, v.atomic_store, _rest(v)
 
     @v.inline
-    def meet(team, patience):
+    def meet(team, worth):
         mine = WORDS * team.member
-        meeting = team.barrier[mine + MEETINGS] + 1
-        if team.member == 0 and meeting == 1:
-            gather(team)
+        meeting, looks = team.barrier[mine + MEETINGS] + 1, 0
         atomic_store(team.barrier, mine + MEETINGS, meeting)
         for other in range(team.members):
-            looks = 0
             while atomic_load(team.barrier, WORDS * other + MEETINGS) < meeting:
-                looks += 1
-                if looks > patience:
-                    if team.member == 0 and team.barrier[LAST] == 0:
-                        team.barrier[LAST] = meeting + 1
-                    looks = rest(team, looks)
+                looks = rest(team, looks, PATIENCE)
+        if team.member == 0:
+            debt = team.barrier[DEBT] + looks - worth // 3
+            if debt > 0 and team.barrier[LAST] == 0:
+                team.barrier[LAST] = meeting + 1
+            if team.barrier[LAST] == meeting:
+                debt += PATIENCE
+            team.barrier[DEBT] = -CREDIT if debt < -CREDIT else debt if debt < LARGEST else LARGEST
         last = atomic_load(team.barrier, LAST)
         return last == 0 or last > meeting
 
     return meet
 
 
-def _gather(v: Any) -> Any:
-    """`gather(team)`: of all helpers that have not come yet, marks the meetings as done."""
-    atomic_add, atomic_store = v.atomic_add, v.atomic_store
+@functools.cache
+def alone(v: Any) -> Any:
+    """`alone(team, worth)`: notes a piece of work that member 0 did alone."""
 
     @v.inline
-    def gather(team):
-        for other in range(1, team.members):
-            if atomic_add(team.barrier, WORDS * other + CLAIM, 1) == 0:
-                team.barrier[LAST] = 1
-                atomic_store(team.barrier, WORDS * other + MEETINGS, 1)
+    def alone(team, worth):
+        if team.barrier[DEBT] > 0:
+            debt = team.barrier[DEBT] - worth // SHARE - 1
+            team.barrier[DEBT] = debt if debt > 0 else 0
 
-    return gather
+    return alone
+
+
+@functools.cache
+def leave(v: Any) -> Any:
+    """`leave(team)`: at the end of a kernel."""
+    atomic_store = v.atomic_store
+
+    @v.inline
+    def leave(team):
+        mine = WORDS * team.member
+        left = team.barrier[mine + LEFT] + 1
+        atomic_store(team.barrier, mine + LEFT, left)
+        if team.member == 0:
+            atomic_store(team.barrier, ASKED, left * TRIES)
+
+    return leave
 
 
 def _rest(v: Any) -> Any:
-    """`rest(team, looks)`: one look more, and a pause after many."""
+    """`rest(team, looks, long)`: one look more; after many a helper offers its processor to others, as member 0 may need it."""
     call = v.call
 
     @v.inline
-    def rest(team, looks):
-        if looks > BRIEF and team.idle[0] != 0:
+    def rest(team, looks, long):
+        if looks > long and team.member != 0 and team.idle[0] != 0:
             call(team.idle[0])
         return looks + 1
 
@@ -117,12 +186,12 @@ def _rest(v: Any) -> Any:
 
 @functools.cache
 def share(v: Any) -> Any:
-    """`share(team, count, unit)`: (begin, end) of this member's part of `count`, in whole units but for the last."""
+    """`share(team, begin, end, unit)`: (begin, end) of this member's part, in whole units but for the last."""
 
     @v.inline
-    def share(team, count, unit):
-        size = (count + unit * team.members - 1) // (unit * team.members) * unit
-        begin, end = team.member * size, (team.member + 1) * size
-        return (begin if begin < count else count), (end if end < count else count)
+    def share(team, begin, end, unit):
+        size = (end - begin + unit * team.members - 1) // (unit * team.members) * unit
+        first, last = begin + team.member * size, begin + (team.member + 1) * size
+        return (first if first < end else end), (last if last < end else end)
 
     return share

@@ -1,99 +1,122 @@
-"""The object cache: compiled kernels on disk, named by everything that determines their content.
+"""The kernel cache: machine code on disk, named by everything that determines its content.
 
 An object's name is a hash of the kernel's IR, the target, the passes and the LLVM that made it, so a stale entry
-cannot exist. To find a kernel's object without the compiler, a small file named by a hash of all kernel sources, the
-kernel and the target holds the object's name. Content is verified when it is read; what is damaged counts as absent.
+cannot exist. To find a kernel's code without the compiler, two files are named by a hash of all kernel sources, the
+kernel and the target: one holds the object's name, the other the kernel's image, which needs no linker. A description
+of a processor is named by what the processor says of itself. Content is verified when it is read; what is damaged
+counts as absent.
 """
 
 import functools
-import hashlib
-import re
-from dataclasses import dataclass
-from pathlib import Path
+import os
+import sys
+from importlib import import_module
+from importlib.util import find_spec
 
-import llvmlite
-
-from edgelstm.native import places
-from edgelstm.native.optimise import PASSES
+from edgelstm.native import image, places
+from edgelstm.native.digest import SIZE, digest, name
+from edgelstm.native.image import Image
 from edgelstm.native.target import Target
 
-_OBJECT = ".object"
-_LINK = ".kernel"
-_DIGEST = 32
+OBJECT, LINK, IMAGE, HOST = SUFFIXES = (".object", ".kernel", ".image", ".host")
 
 
-@dataclass(frozen=True)
-class Description:
-    """What `edgelstm doctor` shows of one cache directory: `kernels` and `size` (bytes) of what it holds."""
-
-    path: Path
-    refused: str
-    writable: bool
-    kernels: int
-    size: int
-
-
-def object_name(ir: str, target: Target) -> str:
-    """The name of the object that this IR gives on this target."""
-    return _hash(ir, *_target_words(target), PASSES, llvmlite.__version__)
+def object_name(ir: str, passes: str, target: Target) -> str:
+    """The name of the object that these passes make of this IR on this target."""
+    return name(ir, *target.words()[1:], passes, compiler())
 
 
 def kernel_name(kernel: str, target: Target) -> str:
-    """The name of the file that says which object a kernel has, computed from the sources alone."""
-    return _hash(_sources(), kernel, *_target_words(target), llvmlite.__version__)
+    """The name of the files that lead to a kernel's code, computed from the sources alone."""
+    return name(_sources(), kernel, *target.words(), compiler())
 
 
 def find_kernel(kernel: str, target: Target) -> bytes | None:
     """A kernel's object, without the compiler; None where it was never compiled for this target."""
-    for link in places.read(kernel_name(kernel, target) + _LINK):
-        if re.fullmatch(rb"[0-9a-f]{64}", link):
-            return find_object(link.decode())
-    return None
+    link = _read(kernel_name(kernel, target) + LINK)
+    return None if link is None else find_object(link.decode())
 
 
 def find_object(name: str) -> bytes | None:
     """The object of this name, None where it is absent or damaged."""
-    for content in places.read(name + _OBJECT):
-        if hashlib.sha256(content[_DIGEST:]).digest() == content[:_DIGEST]:
-            return content[_DIGEST:]
-    return None
+    return _read(name + OBJECT)
 
 
 def keep_object(name: str, content: bytes) -> None:
     """Stores an object."""
-    places.write(name + _OBJECT, hashlib.sha256(content).digest() + content)
+    _write(name + OBJECT, content)
 
 
 def keep_kernel(kernel: str, target: Target, name: str, content: bytes) -> None:
     """Stores a kernel's object, then the file that leads to it."""
     keep_object(name, content)
-    places.write(kernel_name(kernel, target) + _LINK, name.encode())
+    _write(kernel_name(kernel, target) + LINK, name.encode())
 
 
-def describe() -> tuple[Description, ...]:
-    """Every directory that is tried, best first."""
-    found = []
-    for place in places.places():
-        files = [file for file in places.files(place) if file.suffix in (_OBJECT, _LINK)]
-        kernels = sum(file.suffix == _LINK for file in files)
-        size = sum(file.stat().st_size for file in files)
-        found.append(Description(place.path, place.refused, place.writable, kernels, size))
-    return tuple(found)
+def find_image(kernel: str, target: Target) -> Image | None:
+    """A kernel's image, None where it has none yet."""
+    content = _read(kernel_name(kernel, target) + IMAGE)
+    return None if content is None else image.from_bytes(content)
 
 
-def _target_words(target: Target) -> tuple[str, ...]:
-    return (target.triple, target.cpu, target.features, str(target.lanes), target.abi, target.dot, str(target.registers))
+def keep_image(kernel: str, target: Target, image: Image) -> None:
+    """Stores a kernel's image, where that is possible."""
+    _offer(kernel_name(kernel, target) + IMAGE, image.to_bytes())
 
 
-def _hash(*words: str) -> str:
-    return hashlib.sha256("\0".join(words).encode()).hexdigest()
+def find_host(processor: bytes) -> Target | None:
+    """What LLVM called a processor that says this of itself; None where it was not asked yet."""
+    content = _read(_host_name(processor) + HOST)
+    return None if content is None else Target.from_words(content.decode().split("\n"))
+
+
+def keep_host(processor: bytes, target: Target) -> None:
+    """Stores what LLVM calls a processor, where that is possible."""
+    _offer(_host_name(processor) + HOST, "\n".join(target.words()).encode())
+
+
+@functools.cache
+def compiler() -> str:
+    """The version of llvmlite, which is not imported."""
+    found = find_spec("llvmlite")
+    if found is None or found.origin is None:
+        return ""
+    try:
+        with open(os.path.join(os.path.dirname(found.origin), "_version.py"), encoding="utf-8") as file:
+            return file.read()
+    except OSError:
+        return import_module("llvmlite").__version__
+
+
+def _host_name(processor: bytes) -> str:
+    return name(_sources(), compiler(), sys.platform, getattr(sys.implementation, "_multiarch", ""), processor.hex())
+
+
+def _read(name: str) -> bytes | None:
+    for content in places.read(name):
+        if digest(content[SIZE:]) == content[:SIZE]:
+            return content[SIZE:]
+    return None
+
+
+def _write(name: str, content: bytes) -> None:
+    places.write(name, digest(content) + content)
+
+
+def _offer(name: str, content: bytes) -> None:
+    places.offer(name, digest(content) + content)
 
 
 @functools.cache
 def _sources() -> str:
-    package = Path(__file__).resolve().parent.parent
-    files = [*package.glob("kernels/**/*.py"), *package.glob("native/*.py"), package / "version.py"]
-    digest = hashlib.sha256()
-    for file in sorted(files):
-        digest.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()
+    """A hash of everything that determines what kernels are compiled to but the compiler."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    files = [os.path.join(package, "version.py")]
+    for part in ("kernels", "native"):
+        for folder, _, names in os.walk(os.path.join(package, part)):
+            files += [os.path.join(folder, name) for name in names if name.endswith(".py")]
+    parts = []
+    for path in sorted(files):
+        with open(path, "rb", buffering=0) as file:
+            parts += [os.fsencode(path[len(package):]), file.read()]
+    return digest(b"\0".join(parts)).hex()

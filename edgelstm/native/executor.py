@@ -2,13 +2,16 @@
 
 A table is int64: [n, entry 0, block 0, entry 1, block 1, ...], all of them addresses but n. While it runs, denormal
 numbers are flushed to zero where the machine can, so that decaying states do not become slow.
+
+A thunk is a function without arguments, which Python calls fastest. It runs the table whose address its cell holds.
 """
 
 from edgelstm.native.target import Target
 
 EXECUTE = "edgelstm_execute"
-THUNK = "edgelstm_thunk"
-TABLE = "edgelstm_table"
+THUNKS = tuple(f"edgelstm_thunk{number}" for number in range(32))
+CELLS = "edgelstm_tables"
+SYMBOLS = (EXECUTE, CELLS, *THUNKS)
 
 _LOOP = """
 define internal void @run(ptr %table) alwaysinline {{
@@ -57,15 +60,15 @@ _ARM64 = (
 )
 
 
-def execute_ir(target: Target) -> str:
-    """Target-free IR but for the floating-point mode: `void edgelstm_execute(int64_t* table)`."""
-    return _loop(target) + f"define void @{EXECUTE}(ptr %table) {{\n  call void @run(ptr %table)\n  ret void\n}}\n"
-
-
-def thunk_ir(target: Target) -> str:
-    """`void edgelstm_thunk(void)`, which runs the table whose address lies at the undefined symbol `edgelstm_table`."""
-    body = f"define void @{THUNK}() {{\n  %table = load ptr, ptr @{TABLE}\n  call void @run(ptr %table)\n  ret void\n}}\n"
-    return _loop(target) + f"@{TABLE} = external global ptr\n" + body
+def executor_ir(target: Target) -> str:
+    """`void edgelstm_execute(int64_t* table)` and the thunks, each of which runs the table that `edgelstm_tables` names for it."""
+    enter, leave, declarations = flushing(target)
+    functions = [declarations + _LOOP.format(enter=enter, leave=leave), f"@{CELLS} = dso_local global [{len(THUNKS)} x ptr] zeroinitializer\n",
+                 f"define void @{EXECUTE}(ptr %table) {{\n  call void @run(ptr %table)\n  ret void\n}}\n"]
+    for number, name in enumerate(THUNKS):
+        cell = f"getelementptr ([{len(THUNKS)} x ptr], ptr @{CELLS}, i64 0, i64 {number})"
+        functions.append(f"define void @{name}() {{\n  %table = load ptr, ptr {cell}\n  call void @run(ptr %table)\n  ret void\n}}\n")
+    return "".join(functions)
 
 
 def flushing(target: Target) -> tuple[str, str, str]:
@@ -76,7 +79,3 @@ def flushing(target: Target) -> tuple[str, str, str]:
         return _ARM64
     return "", "", ""
 
-
-def _loop(target: Target) -> str:
-    enter, leave, declarations = flushing(target)
-    return declarations + _LOOP.format(enter=enter, leave=leave)

@@ -1,30 +1,29 @@
 """Kernels loaded into this process, and the calls that run tables of them.
 
-Addresses stay valid for the life of the process, in all its threads and in children it forks.
+Addresses stay valid for the life of the process, in all its threads and in children it forks. What is cached as an image is
+mapped, which needs no compiler; the rest is compiled, and loaded by LLVM where it has no image or the system maps none.
 """
 
 import ctypes
 import functools
-import itertools
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 
-import llvmlite.binding as llvm
 import numpy as np
 
 from edgelstm import kernels
-from edgelstm.native.compiler import ir_object, kernel_object
-from edgelstm.native.executor import EXECUTE, TABLE, THUNK, execute_ir, thunk_ir
-from edgelstm.native.target import Target, host
+from edgelstm.native import cache, mapped
+from edgelstm.native.executor import CELLS, EXECUTE, SYMBOLS, THUNKS
+from edgelstm.native.machine import host
+from edgelstm.native.target import Target
+
+_Door = tuple[int, ctypes.c_int64]  # the address of a thunk, and the cell that holds the address of its table
 
 _lock = threading.RLock()
 _addresses: dict[tuple[str, Target], int] = {}
-_trackers: list[llvm.ResourceTracker] = []
-_idle: list["_Door"] = []
-_serial = itertools.count()
+_idle: list[_Door] = []
 _procedures = {False: ctypes.CFUNCTYPE(None), True: ctypes.PYFUNCTYPE(None)}
 _procedure_of_table = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
@@ -34,22 +33,10 @@ def link(names: Iterable[str], target: Target | None = None) -> dict[str, int]:
     target = target or host()
     wanted = list(dict.fromkeys(names))
     with _lock:
-        missing = [name for name in wanted if (name, target) not in _addresses]
-        if missing:
-            objects = [kernel_object(name, target) for name in missing]
-            symbols = [kernels.get(name).symbol for name in missing]
-            for name, address in zip(missing, _load(objects, symbols), strict=True):
-                _addresses[name, target] = address
+        missing = {name: (kernels.get(name).symbol,) for name in wanted if (name, target) not in _addresses}
+        found = _load(missing, target)
+        _addresses.update({(name, target): found[symbol] for name, (symbol,) in missing.items()})
         return {name: _addresses[name, target] for name in wanted}
-
-
-@dataclass(frozen=True)
-class _Door:
-    """Loaded code that runs the table whose address its cell holds. LLVM never frees a library's bookkeeping, so doors are reused."""
-
-    address: int
-    cell: np.ndarray
-    tracker: llvm.ResourceTracker
 
 
 def thunk(table: np.ndarray, *, brief: bool = False) -> Callable[[], None]:
@@ -57,24 +44,13 @@ def thunk(table: np.ndarray, *, brief: bool = False) -> Callable[[], None]:
 
     `brief` keeps the interpreter's lock during the call, which costs less than to give it up and to wait for it again.
     """
-    try:
-        door = _idle.pop()
-    except IndexError:
-        door = _new_door()
-    door.cell[0] = _address(table)
-    call = _procedures[brief](door.address)
+    address = _address(table)
+    door = _open_door()
+    door[1].value = address
+    call = _procedures[brief](door[0])
     call.keeps = table
     weakref.finalize(call, _idle.append, door).atexit = False
     return call
-
-
-def _new_door() -> _Door:
-    content, cell = _thunk_object(host()), np.zeros(1, np.int64)
-    with _lock:
-        builder = llvm.JITLibraryBuilder().add_object_img(content)
-        builder.import_symbol(TABLE, _address(cell)).export_symbol(THUNK)
-        tracker = builder.link(_jit(), f"thunk{next(_serial)}")
-    return _Door(tracker[THUNK], cell, tracker)
 
 
 def run_table(table: np.ndarray) -> None:
@@ -101,35 +77,51 @@ def _address(table: np.ndarray) -> int:
     return table.__array_interface__["data"][0]
 
 
-def _load(objects: list[bytes], symbols: list[str]) -> list[int]:
-    builder = llvm.JITLibraryBuilder()
-    for content in objects:
-        builder.add_object_img(content)
-    for symbol in symbols:
-        builder.export_symbol(symbol)
-    tracker = builder.link(_jit(), f"kernels{next(_serial)}")
-    _trackers.append(tracker)
-    return [tracker[symbol] for symbol in symbols]
+def _load(wanted: Mapping[str, tuple[str, ...]], target: Target) -> dict[str, int]:
+    """The addresses of the symbols of kernels, newly loaded."""
+    found: dict[str, int] = {}
+    for name in wanted:
+        image = cache.find_image(name, target)
+        found.update((image and mapped.addresses(image)) or {})
+    missing = {name: symbols for name, symbols in wanted.items() if not found.keys() >= set(symbols)}
+    return found | _compiled(missing, target) if missing else found
 
 
-@functools.cache
-def _jit() -> llvm.LLJIT:
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    return llvm.create_lljit_compiler()
+def _compiled(wanted: Mapping[str, tuple[str, ...]], target: Target) -> dict[str, int]:
+    """The same of kernels that are compiled first, or that LLVM has to load."""
+    from edgelstm.native.compiler import loadable
+
+    found: dict[str, int] = {}
+    objects, symbols = [], []
+    for name, names in wanted.items():
+        content, image = loadable(name, target)
+        addresses = None if image is None else mapped.addresses(image)
+        if addresses is None:
+            objects.append(content)
+            symbols += names
+        found.update(addresses or {})
+    if objects:
+        from edgelstm.native import jit
+
+        found.update(jit.addresses(objects, symbols))
+    return found
 
 
-@functools.cache
-def _thunk_object(target: Target) -> bytes:
-    return ir_object(thunk_ir(target), target)
+def _open_door() -> _Door:
+    try:
+        return _idle.pop()
+    except IndexError:
+        with _lock:
+            found = _load({EXECUTE: SYMBOLS}, host())
+        doors = [(found[name], ctypes.c_int64.from_address(found[CELLS] + 8 * number)) for number, name in enumerate(THUNKS)]
+        _idle.extend(doors[1:])
+        return doors[0]
 
 
 @functools.cache
 def _executor() -> Callable[[int], None]:
-    target = host()
     with _lock:
-        (address,) = _load([ir_object(execute_ir(target), target)], [EXECUTE])
-    return _procedure_of_table(address)
+        return _procedure_of_table(_load({EXECUTE: SYMBOLS}, host())[EXECUTE])
 
 
 def _renew_lock() -> None:

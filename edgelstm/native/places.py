@@ -1,77 +1,90 @@
-"""Where the object cache lives: which directories are tried, which may be trusted, and how files get there whole."""
+"""Where the kernel cache lives: which directories are tried, which may be trusted, and how files get there whole."""
 
 import functools
 import os
 import stat
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """A directory that may hold the cache. `refused` says why it is not trusted, or is empty."""
 
-    path: Path
+    path: str
     refused: str
     writable: bool
 
 
 def places() -> tuple[Place, ...]:
     """All candidates, best first. The environment variable EDGELSTM_CACHE replaces the user's cache directory."""
-    return _places(os.environ.get("EDGELSTM_CACHE", ""))
+    return tuple(_candidates())
 
 
 def read(name: str) -> Iterator[bytes]:
     """The content of a file from every trusted place that has it, best first."""
-    for place in places():
+    for place in _candidates():
         if not place.refused:
             try:
-                yield (place.path / name).read_bytes()
+                with open(os.path.join(place.path, name), "rb", buffering=0) as file:
+                    yield file.read()
             except OSError:
                 continue
 
 
-def files(place: Place) -> list[Path]:
+def files(place: Place) -> "list[Path]":
     """All files of a trusted place."""
+    from pathlib import Path
+
     try:
-        return [] if place.refused else list(place.path.iterdir())
+        return [] if place.refused else list(Path(place.path).iterdir())
     except OSError:
         return []
 
 
 def write(name: str, content: bytes) -> None:
     """Puts a file into the first place that takes it; warns once in a process where none does."""
-    if not any(write_into(place.path, name, content) for place in places() if place.writable):
+    if not offer(name, content):
         _warn_once()
 
 
-def write_into(directory: Path, name: str, content: bytes) -> bool:
+def offer(name: str, content: bytes) -> bool:
+    """The same of a file that can do without: whether a place took it."""
+    return any(write_into(place.path, name, content) for place in _candidates() if place.writable)
+
+
+def write_into(directory: str, name: str, content: bytes) -> bool:
     """Writes beside and renames, so that a reader sees the whole file or none. False where that is impossible."""
+    import tempfile
+
     beside = None
     try:
         handle, beside = tempfile.mkstemp(dir=directory, prefix=".partial-")
         with os.fdopen(handle, "wb") as file:
             file.write(content)
         os.chmod(beside, 0o644)
-        os.replace(beside, directory / name)
+        os.replace(beside, os.path.join(directory, name))
     except OSError:
         if beside is not None:
-            Path(beside).unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                os.unlink(beside)
         return False
     return True
 
 
-def open_place(path: Path, *, own: bool) -> Place:
+def open_place(path: str, *, own: bool) -> Place:
     """The directory as a place, made if need be. `own`: it must belong to this user."""
     with suppress(OSError):
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.path.isdir(path):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            os.mkdir(path, 0o700)
     try:
-        status = path.lstat() if own else path.stat()
+        status = os.lstat(path) if own else os.stat(path)
     except OSError as error:
         return Place(path, f"cannot be used ({error.strerror})", writable=False)
     refused = _distrust(status, own)
@@ -90,23 +103,36 @@ def _distrust(status: os.stat_result, own: bool) -> str:
     return ""
 
 
+def _candidates() -> Iterator[Place]:
+    """The places, each looked at when it is wanted."""
+    chosen = os.environ.get("EDGELSTM_CACHE", "")
+    yield _first(chosen)
+    yield _temporary()
+
+
 @functools.cache
-def _places(chosen: str) -> tuple[Place, ...]:
-    user = os.getuid() if hasattr(os, "getuid") else "user"
-    first = open_place(Path(chosen).absolute() if chosen else _user_cache(), own=not chosen)
-    second = open_place(Path(tempfile.gettempdir()) / f"edgelstm-{user}", own=True)
-    if chosen and first.refused and second.writable:
+def _first(chosen: str) -> Place:
+    first = open_place(os.path.abspath(chosen) if chosen else _user_cache(), own=not chosen)
+    if chosen and first.refused and _temporary().writable:
         warnings.warn(f"EDGELSTM_CACHE names {first.path}, which is not used: {first.refused}", RuntimeWarning, stacklevel=2)
-    return first, second
+    return first
 
 
-def _user_cache() -> Path:
-    home = Path(os.path.expanduser("~"))
+@functools.cache
+def _temporary() -> Place:
+    import tempfile
+
+    user = os.getuid() if hasattr(os, "getuid") else "user"
+    return open_place(os.path.join(tempfile.gettempdir(), f"edgelstm-{user}"), own=True)
+
+
+def _user_cache() -> str:
+    home = os.path.expanduser("~")
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "edgelstm" / "cache"
+        return os.path.join(os.environ.get("LOCALAPPDATA") or os.path.join(home, "AppData", "Local"), "edgelstm", "cache")
     if sys.platform == "darwin":
-        return home / "Library" / "Caches" / "edgelstm"
-    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "edgelstm"
+        return os.path.join(home, "Library", "Caches", "edgelstm")
+    return os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache"), "edgelstm")
 
 
 @functools.cache

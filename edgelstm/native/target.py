@@ -1,15 +1,11 @@
 """The machines that kernels are compiled for. Vector width, instruction choice and panel layout are decided here."""
 
-import functools
-import os
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-import llvmlite.binding as llvm
-
-from edgelstm.errors import DeviceError
+from edgelstm.record import record
 
 
-@dataclass(frozen=True)
+@record()
 class Target:
     """A machine: its LLVM names, the float32 lanes of a vector register, how it multiplies bytes (`vectors.dots`), its registers."""
 
@@ -37,6 +33,16 @@ class Target:
         """The width of an address in bits."""
         return 32 if self.triple.startswith(("thumb", "armv7", "riscv32", "wasm32")) else 64
 
+    def words(self) -> tuple[str, ...]:
+        """Everything that determines what kernels are compiled to, and the name."""
+        return (self.name, self.triple, self.cpu, self.features, str(self.lanes), self.abi, self.dot, str(self.registers))
+
+    @classmethod
+    def from_words(cls, words: Sequence[str]) -> "Target":
+        """The target that these words describe."""
+        name, triple, cpu, features, lanes, abi, dot, registers = words
+        return cls(name, triple, cpu, features, int(lanes), abi, dot, int(registers))
+
 
 # LLVM splits multiply-adds for this core's sake, which doubles the instructions; with independent sums none waits for another.
 _ARMV7 = "+neon,+vfp4,-slowfpvmlx,-slowfpvfmx,-vmlx-hazards"
@@ -59,52 +65,3 @@ CROSS_TARGETS: dict[str, Target] = {
         Target("wasm32", "wasm32-unknown-unknown", "generic", "+simd128", lanes=4, dot="wasm"),
     )
 }
-
-
-def host() -> Target:
-    """This machine, or the narrower form of it that the environment variable EDGELSTM_TARGET asks for."""
-    return _host(os.environ.get("EDGELSTM_TARGET", ""))
-
-
-@functools.cache
-def _host(wanted: str) -> Target:
-    widest = _detect()
-    if not wanted:
-        return widest
-    forms = {target.name: target for target in host_forms()}
-    if wanted not in forms:
-        raise DeviceError(f"EDGELSTM_TARGET={wanted!r} is not a form of this machine; there are {', '.join(forms)}")
-    return forms[wanted]
-
-
-@functools.cache
-def host_forms() -> tuple[Target, ...]:
-    """The targets that this machine can run, widest vectors first."""
-    widest = _detect()
-    triple = widest.triple
-    narrower = [Target("scalar", triple, "generic" if _is_arm(triple) else "x86-64-v2", "", lanes=1)]
-    if widest.name in ("avx512", "avx2"):
-        narrower.insert(0, Target("sse", triple, "x86-64-v2", "", lanes=4, dot="sign"))
-    if widest.name == "avx512":
-        narrower.insert(0, Target("avx2", triple, "x86-64-v3", "", lanes=8, dot="sign"))
-    return (widest, *(target for target in narrower if target.name != widest.name))
-
-
-@functools.cache
-def _detect() -> Target:
-    triple, cpu = llvm.get_process_triple(), llvm.get_host_cpu_name()
-    features = llvm.get_host_cpu_features()
-    text = features.flatten()
-    if _is_arm(triple):
-        return Target("neon", triple, cpu, text, lanes=4, dot="sdot" if features.get("dotprod") else "neon")
-    if not triple.startswith("x86_64"):
-        return Target("scalar", triple, cpu, text, lanes=1)
-    if all(features.get(name) for name in ("avx512f", "avx512bw", "avx512dq", "avx512vl")):
-        return Target("avx512", triple, cpu, text, lanes=16, dot="vnni" if features.get("avx512vnni") else "madd")
-    if features.get("avx2") and features.get("fma"):
-        return Target("avx2", triple, cpu, text, lanes=8, dot="vnni" if features.get("avxvnni") else "sign")
-    return Target("sse", triple, cpu, text, lanes=4, dot="sign" if features.get("ssse3") else "madd")
-
-
-def _is_arm(triple: str) -> bool:
-    return triple.startswith(("aarch64", "arm64"))

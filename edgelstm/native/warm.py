@@ -9,9 +9,11 @@ from pathlib import Path
 from edgelstm import kernels
 from edgelstm.errors import DeviceError
 from edgelstm.native import cache, places
-from edgelstm.native.compiler import compile_kernel, ir_object
-from edgelstm.native.executor import execute_ir, thunk_ir
-from edgelstm.native.target import Target, host
+from edgelstm.native.compiler import compile_kernel, executor_object, keep_image
+from edgelstm.native.executor import EXECUTE, executor_ir
+from edgelstm.native.machine import host, keep_host
+from edgelstm.native.optimise import PASSES
+from edgelstm.native.target import Target
 
 _VARIABLE = "EDGELSTM_CACHE"
 
@@ -37,8 +39,9 @@ def warm(directory: Path | None = None, names: Iterable[str] | None = None,
         place = _first_writable(directory)
         for done, name in enumerate(wanted):
             progress(done, len(wanted), name)
-            compile_kernel(name, target)
+            keep_image(name, target, compile_kernel(name, target))
         _keep_executor(target)
+        keep_host()
     return Warmed(place.path, wanted, target.name)
 
 
@@ -52,9 +55,10 @@ def _first_writable(directory: Path | None) -> places.Place:
 
 
 def _keep_executor(target: Target) -> None:
-    """The two pieces of code that run tables of kernels, stored even where another directory has them."""
-    for ir in (execute_ir(target), thunk_ir(target)):
-        cache.keep_object(cache.object_name(ir, target), ir_object(ir, target))
+    """What runs tables of kernels, stored even where another directory has it."""
+    content = executor_object(target)
+    cache.keep_object(cache.object_name(executor_ir(target), PASSES, target), content)
+    keep_image(EXECUTE, target, content)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ A module lists its ops in `OPS`. An op whose module has its name is loaded alone
 from collections.abc import Iterable
 from functools import cache
 from importlib import import_module
-from pkgutil import iter_modules
+from importlib.util import find_spec
 
 from edgelstm.errors import FormatError
 from edgelstm.ops.op import Attr, Body, Case, Fact, NeedsFuture, Op, StateSlot
@@ -18,8 +18,10 @@ __all__ = ["Attr", "Body", "Case", "Fact", "NeedsFuture", "Op", "StateSlot", "al
 def all_ops() -> dict[str, Op]:
     """Every op by name, found in the modules of this folder."""
     found: dict[str, Op] = {}
-    for module in _modules():
-        for op in _ops_of(module):
+    from pkgutil import iter_modules
+
+    for module in iter_modules(__path__):
+        for op in _ops_of(module.name):
             if op.name in found:
                 raise TypeError(f"two ops are called {op.name}")
             found[op.name] = op
@@ -29,18 +31,13 @@ def all_ops() -> dict[str, Op]:
 @cache
 def get(name: str) -> Op:
     """The op of that name. Raises FormatError when there is none."""
-    if name in _modules():
+    if name.isidentifier() and find_spec(f"{__name__}.{name}") is not None:
         alone = next((op for op in _ops_of(name) if op.name == name), None)
         if alone is not None:
             return alone
     if name not in all_ops():
         raise FormatError(f"unknown op {name!r}")
     return all_ops()[name]
-
-
-@cache
-def _modules() -> frozenset[str]:
-    return frozenset(info.name for info in iter_modules(__path__))
 
 
 def _ops_of(module: str) -> Iterable[Op]:

@@ -8,20 +8,21 @@ import numpy as np
 from edgelstm.errors import ShapeError, UnsupportedError
 from edgelstm.ops.dense import panel_vectors
 from edgelstm.ops.op import Attr, Case, Fact, NeedsFuture, Noise, Op, StateSlot, carries_time
-from edgelstm.ops.rows import Rows, dense_rows, prepared
+from edgelstm.ops.rows import Rows, dense_rows, prepared, with_factors
 from edgelstm.ops.stored import (
     ACTIVATION_SCALE,
     GROUPED,
     PRECISION,
     Stored,
+    check_factor,
     check_grouped,
     check_scales,
     check_stored,
     columns,
     full_shape,
-    known,
     rounding,
     stored,
+    stored_parts,
     wide,
 )
 from edgelstm.ops.strided import copy, dense_strides, fill
@@ -40,8 +41,8 @@ class Conv1d(Op):
     """
 
     name = "conv1d"
-    inputs = ("x", "W", "b?", "W_scale?")
-    parameters = ("W", "b", "W_scale")
+    inputs = ("x", "W", "b?", "W_scale?", "W_factor?")
+    parameters = ("W", "b", "W_scale", "W_factor")
     narrow = ("W", "W_scale")
     attrs = {"stride": Attr("int", 1), "dilation": Attr("int", 1), "groups": Attr("int", 1),
              "padding": Attr("str", "valid", _PADDINGS), "pads": Attr("ints", (0, 0)),
@@ -51,7 +52,7 @@ class Conv1d(Op):
         return {"W": full_shape(attrs, ins[1])}
 
     def infer(self, attrs: Mapping[str, Any], ins: Sequence[Fact | None]) -> list[Fact]:
-        x, W, b, scale = ins
+        x, W, b, scale, factor = ins
         if x.rank != 3 or W.rank != (2 if attrs["precision"] == "int4" else 3) or x.dtype != "float32":
             raise ShapeError(f"x is {x.dtype}{list(x.shape)} and W {W.dtype}{list(W.shape)}; "
                              "float32 (batch, time, channels) and (taps, channels, filters) are supported")
@@ -61,6 +62,7 @@ class Conv1d(Op):
         check_stored("W", attrs["precision"], W, scale, (taps, per_group, filters))
         check_grouped(attrs, taps * per_group)
         check_scales(attrs, "x_scale")
+        check_factor(attrs, factor, taps * per_group)
         if attrs["dilation"] < 1 or x.shape[2] != groups * per_group or filters % groups:
             raise ShapeError(f"x {list(x.shape)} and W {list(W.shape)} do not fit with {groups} groups, "
                              f"dilation {attrs['dilation']}")
@@ -76,30 +78,30 @@ class Conv1d(Op):
 
     def matrix(self, attrs: Mapping[str, Any], ins: Sequence[Any]) -> np.ndarray | Stored:
         """W as (taps * channels, filters). Raises UnsupportedError when it is computed from the model's input."""
-        shape, scale = self.kernel_shape(attrs, ins), ins[3]
-        found = stored(attrs["precision"], known(self.name, "W", ins[1]),
-                       None if scale is None else known(self.name, "W_scale", scale), shape)
+        shape, (W, scale, factor) = self.kernel_shape(attrs, ins), stored_parts(self, ins)
+        found = stored(attrs["precision"], W, scale, shape, factor)
         return found if isinstance(found, Stored) else found.reshape(-1, shape[2])
 
     def reference(self, attrs: Mapping[str, Any], ins: Sequence[np.ndarray | None]) -> list[np.ndarray]:
-        return self._product(attrs, ins, lambda matrix: matrix)
+        return self._product(attrs, ins, lambda matrix, factor: matrix if factor is None else matrix * factor[:, None])
 
     def rounded(self, attrs: Mapping[str, Any], ins: Sequence[np.ndarray | None], noise: Noise | None) -> list[np.ndarray]:
-        depthwise = attrs["groups"] == ins[0].shape[2] == ins[1].shape[-1]
-        precision = "float32" if depthwise else attrs["precision"]
-        return self._product(attrs, ins, lambda matrix: rounding(precision, matrix, attrs["x_scale"], noise))
+        if attrs["groups"] == ins[0].shape[2] == ins[1].shape[-1]:
+            return self.reference(attrs, ins)
+        precision, scale = attrs["precision"], attrs["x_scale"]
+        return self._product(attrs, ins, lambda matrix, factor: rounding(precision, matrix, scale, noise, factor))
 
     def _product(self, attrs: Mapping[str, Any], ins: Sequence[np.ndarray | None],
-                 by: Callable[[np.ndarray], Any]) -> list[np.ndarray]:
-        """Windows of each group of channels times what `by` makes of the group's matrix."""
-        x, W, b, scale = ins
+                 by: Callable[[np.ndarray, np.ndarray | None], Any]) -> list[np.ndarray]:
+        """Windows of each group of channels times what `by` makes of the group's matrix and of the factors of its inputs."""
+        x, W, b, scale, factor = ins
         taps, per_group, filters = shape = self.kernel_shape(attrs, ins)
         W = wide(attrs["precision"], W, scale, shape).reshape(taps * per_group, filters)
         groups, window = attrs["groups"], _window(attrs, x.shape[1], taps)
         x = np.pad(x, ((0, 0), (window.left, window.right), (0, 0)))
         places = np.arange(window.count)[:, None] * attrs["stride"] + np.arange(taps) * attrs["dilation"]
         seen = x[:, places].reshape(x.shape[0], window.count, taps, groups, per_group)
-        y = [seen[:, :, :, g].reshape(x.shape[0], window.count, taps * per_group) @ by(part)
+        y = [seen[:, :, :, g].reshape(x.shape[0], window.count, taps * per_group) @ by(part, factor)
              for g, part in enumerate(np.split(W, groups, axis=1))]
         return [np.concatenate(y, axis=2) + (0.0 if b is None else b)]
 
@@ -131,7 +133,7 @@ class Conv1d(Op):
         return {"past": StateSlot((x.shape[0], past, x.shape[2]))} if past and causal and attrs["stride"] == 1 else {}
 
     def lower(self, low: Any, attrs: Mapping[str, Any], ins: Sequence[Any], outs: Sequence[Any]) -> None:
-        (x, W, b, _), y = ins, outs[0]
+        (x, W, b, _, factor), y = ins, outs[0]
         if W.value is None or (b is not None and b.value is None):
             raise UnsupportedError("a convolution whose weights are computed from an input")
         if 0 in y.shape:
@@ -144,7 +146,7 @@ class Conv1d(Op):
         if attrs["groups"] == channels == y.shape[2]:
             _depthwise(low, x, weights, y, sizes)
         else:
-            _groups(low, attrs, x, weights, y, sizes)
+            _groups(low, attrs, x, (*weights, factor), y, sizes)
 
     def cases(self) -> Iterable[Case]:
         rng = np.random.default_rng(3)
@@ -194,22 +196,23 @@ def _depthwise(low: Any, x: Any, weights: tuple[Any, Any], y: Any, sizes: dict[s
     low.call("depthwise", x=x, w=wide, bias=bias, y=y, channels=y.shape[2], **sizes)
 
 
-def _groups(low: Any, attrs: Mapping[str, Any], x: Any, weights: tuple[Any, Any], y: Any, sizes: dict[str, int]) -> None:
+def _groups(low: Any, attrs: Mapping[str, Any], x: Any, weights: tuple[Any, Any, Any], y: Any, sizes: dict[str, int]) -> None:
     """One product over taps and channels for each group."""
-    W, b = weights
+    W, b, factor = weights
     filters, n_in = W.shape[1], W.shape[0] // sizes["taps"]
     n_out = filters // attrs["groups"]
     vectors = panel_vectors(n_out, low.lanes)
     for g in range(attrs["groups"]):
         first, end = g * n_out, (g + 1) * n_out
-        windows = _windows(low, attrs, x, g * n_in, n_in, sizes)
+        windows = _windows(low, attrs, x, g * n_in, n_in, sizes, factor)
         panels = low.panels(f"W{g}", columns(W, first, end), 1, vectors, windows["taps"])
         bias = None if b is None else low.panels(f"b{g}", b.value[None, first:end], 1, vectors)
         low.call(low.kernel(f"conv{vectors}", attrs["precision"]), w=panels, bias=bias, y=y, n_out=n_out, y_start=first,
                  y_row=filters, **windows)
 
 
-def _windows(low: Any, attrs: Mapping[str, Any], x: Any, start: int, n_in: int, sizes: dict[str, int]) -> dict[str, Any]:
+def _windows(low: Any, attrs: Mapping[str, Any], x: Any, start: int, n_in: int, sizes: dict[str, int],
+             factor: Any) -> dict[str, Any]:
     """What the kernel reads of x: its taps; or whole windows, where no gaps lie between the taps or rows must be prepared."""
     batch, count, taps = (sizes[name] for name in ("batch", "count", "taps"))
     long, gapless = taps * n_in, taps == 1 or sizes["x_tap"] == n_in
@@ -222,7 +225,7 @@ def _windows(low: Any, attrs: Mapping[str, Any], x: Any, start: int, n_in: int, 
         strides = [sizes[name] for name in ("x_batch", "x_row", "x_tap")]
         copy(low, x, gathered, gathered.shape, [*strides, 1], dense_strides(gathered.shape), start)
         rows = dense_rows(gathered, batch * count, long)
-    ready, stride = prepared(low, attrs, rows)
+    ready, stride = prepared(low, attrs, with_factors(low, rows, factor))
     return {"x": ready, "x_start": 0, "batch": 1, "count": batch * count, "taps": 1, "x_batch": 0, "x_row": stride, "x_tap": 0,
             "n_in": long}
 

@@ -5,18 +5,18 @@ Sources: the Keras activations of the same name, and the ONNX operators LSTM, GR
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from edgelstm.errors import FormatError
+from edgelstm.record import record
 
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # Klambauer et al. 2017
 
 Formula = Callable[[np.ndarray, float, float], np.ndarray]
 
 
-@dataclass(frozen=True)
+@record()
 class Activation:
     """One activation: `formula(x, alpha, beta)` in the dtype of x."""
 

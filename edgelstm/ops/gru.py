@@ -59,16 +59,14 @@ class GRU(Recurrent):
         if standard and attrs["reset_after"] and (step := self.step_params(low, attrs, named, outs)):
             low.call(low.kernel("gru_step", precision), **step, rb=rb)
             return
-        params = self.projected(low, attrs, named) | self.carried_states(low, named, outs) | self.masking(low, attrs, named)
-        params |= {"y": outs[0], "work": self.work(low, attrs, params, 4), "rb": rb}
         kernel = "gru" if attrs["reset_after"] else "gru_before"
-        params |= self._recurrent_panels(low, attrs, named)
+        weights = self._recurrent_panels(low, attrs, named) | {"rb": rb}
         if standard:
-            low.call(low.kernel(kernel, precision), **params)
+            self.sequence(low, attrs, named, outs, kernel, 4, **weights)
         else:
-            low.call(low.kernel(f"{kernel}_general", precision), **params, clip=attrs["clip"],
-                     **activation_params(low, "f", attrs["recurrent_activation"]),
-                     **activation_params(low, "g", attrs["activation"]))
+            self.sequence(low, attrs, named, outs, f"{kernel}_general", 4, **weights, clip=attrs["clip"],
+                          **activation_params(low, "f", attrs["recurrent_activation"]),
+                          **activation_params(low, "g", attrs["activation"]))
 
     def _recurrent_panels(self, low: Any, attrs: Mapping[str, Any], named: dict[str, Any]) -> dict[str, Any]:
         R, units = self.matrix(attrs, named, "R"), self.units(named)

@@ -102,7 +102,8 @@ class IntegerRecurrent(Recurrent):
                 "columns": low.constant("columns", lambda: self._columns(attrs, arrays)),
                 "table": low.constant("tanh", lambda: formulas.TANH_TABLE), "h_word": self.h_word(attrs, unit),
                 "x_t": rows[0] * n_in, "x_b": rows[1] * n_in, "y_t": rows[0] * units, "y_b": rows[1] * units,
-                "reverse": int(attrs["reverse"])} | self.masking(low, attrs, named) | self.carried_states(low, named, outs)
+                "reverse": int(attrs["reverse"]), **self.masking(low, attrs, named),
+                **self.carried_states(low, named, outs, batch)[0]}
 
     def _by_unit(self, matrix: np.ndarray) -> np.ndarray:
         """A matrix (n, G H) as [unit][gate][n]."""

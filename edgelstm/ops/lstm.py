@@ -56,29 +56,22 @@ class LSTM(Recurrent):
 
     def lower(self, low: Any, attrs: Mapping[str, Any], ins: Sequence[Any], outs: Sequence[Any]) -> None:
         named = self.named(ins)
-        y, *_ = outs
         standard, precision = self._standard(attrs, named), attrs["precision"]
         if standard and (step := self.step_params(low, attrs, named, outs)):
             low.call(low.kernel("lstm_step", precision), **step)
             return
-        team = standard and self.by_team(low, attrs, named)
-        params = self.projected(low, attrs, named, team=team) | self.carried_states(low, named, outs)
-        params |= self.masking(low, attrs, named)
-        params |= {"r": low.panels("R", self.matrix(attrs, named, "R"), 4), "y": y,
-                   "work": self.work(low, attrs, params, 3)}
-        if team:
-            low.call(low.kernel("lstm_team", precision), **params, **low.team())
-            return
+        r = low.panels("R", self.matrix(attrs, named, "R"), 4)
         if standard:
-            low.call(low.kernel("lstm", precision), **params)
+            team = self.by_team(low, attrs, named)
+            self.sequence(low, attrs, named, outs, "lstm_team" if team else "lstm", 3, team=team, r=r)
             return
         peephole = None if named["peephole"] is None else low.constant(
             "peephole", lambda: self.weight(named, "peephole"))
-        low.call(low.kernel("lstm_general", precision), **params, peep=peephole, clip=attrs["clip"],
-                 input_forget=int(attrs["input_forget"]),
-                 **activation_params(low, "f", attrs["recurrent_activation"]),
-                 **activation_params(low, "g", attrs["activation"]),
-                 **activation_params(low, "h", attrs["cell_activation"]))
+        self.sequence(low, attrs, named, outs, "lstm_general", 3, r=r, peep=peephole, clip=attrs["clip"],
+                      input_forget=int(attrs["input_forget"]),
+                      **activation_params(low, "f", attrs["recurrent_activation"]),
+                      **activation_params(low, "g", attrs["activation"]),
+                      **activation_params(low, "h", attrs["cell_activation"]))
 
     def _standard(self, attrs: Mapping[str, Any], named: dict[str, Any]) -> bool:
         functions = (attrs["recurrent_activation"], attrs["activation"], attrs["cell_activation"])

@@ -5,12 +5,13 @@ Every file beside this one declares the ops of one kind. A declaration imports N
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 
 from edgelstm.errors import FormatError, ShapeError
+from edgelstm.record import fresh, record
 
 ARITHMETIC = ("float32", "int64", "int32", "uint8", "bool")
 NARROW = ("int8", "int16", "uint16")  # only for inputs that an op declares as narrow; the last are the bits of bfloat16 weights
@@ -22,7 +23,7 @@ REQUIRED = object()
 LARGEST = float(np.finfo(np.float32).max)
 
 
-@dataclass(frozen=True)
+@record()
 class Fact:
     """What is known of a value before anything runs.
 
@@ -43,7 +44,7 @@ class Fact:
         return math.prod(self.shape)
 
 
-@dataclass(frozen=True)
+@record()
 class Body:
     """The subgraph of a control-flow node: nodes that read its inputs and each other.
 
@@ -53,10 +54,14 @@ class Body:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     nodes: tuple[Any, ...]
-    trips: dict[Any, int] = field(default_factory=dict, init=False, compare=False, repr=False)  # counts found so far
+
+    @cached_property
+    def trips(self) -> dict[Any, int]:
+        """Counts found so far."""
+        return {}
 
 
-@dataclass(frozen=True)
+@record()
 class Attr:
     """An attribute of an op: its kind, its default (`REQUIRED` when there is none) and, for names, the allowed ones.
 
@@ -70,7 +75,7 @@ class Attr:
     since: int = 0
 
 
-@dataclass(frozen=True)
+@record()
 class StateSlot:
     """A state that a stream carries for one node; starts at `initial`, or at zero."""
 
@@ -83,13 +88,13 @@ class StateSlot:
         return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
 
 
-@dataclass(frozen=True)
+@record()
 class Case:
     """One test case of an op: attributes, input arrays (None = absent) and the documented tolerance of the kernels."""
 
     name: str
     inputs: Sequence[np.ndarray | None]
-    attrs: Mapping[str, Any] = field(default_factory=dict)
+    attrs: Mapping[str, Any] = fresh(dict)
     atol: float = 2e-6
     rtol: float = 2e-6
 
@@ -112,6 +117,8 @@ class Lowering:
     `lanes` is the vector width in float32 elements.
     `call(kernel, **params)` appends a kernel call; a parameter is an Operand, an int, a float or None (a null pointer).
     `alias(out, source)` makes an output share the memory of an operand of the same size.
+    `part(operand, start, size)` gives `size` elements of an operand from element `start` on.
+    `in_parts` says whether a long sequence is to be worked on part by part, so that what lies between two kernels is cached.
     `panels(tag, matrix, gates, vectors, taps)` gives a (n_in, gates * units) matrix, an array or a stored one, packed for the
     vector width, `vectors` per panel; with `taps` as the panels of so many equal parts of the inputs, in every block.
     `kernel(name, precision)` gives the name of the kernel that multiplies by weights of this precision.
@@ -125,10 +132,12 @@ class Lowering:
 
     lanes: int
     members: int
+    in_parts: bool
 
     def team(self) -> dict[str, Any]: ...
     def call(self, kernel: str, **params: Any) -> None: ...
     def alias(self, out: Operand, source: Operand) -> None: ...
+    def part(self, operand: Operand, start: int, size: int) -> Operand: ...
     def constant(self, tag: str, make: Any) -> Operand: ...
     def panels(self, tag: str, matrix: Any, gates: int, vectors: int = 1, taps: int = 1) -> Operand: ...
     def kernel(self, name: str, precision: str) -> str: ...

@@ -28,6 +28,7 @@ from edgelstm.ops.stored import (
     stored,
     wide,
 )
+from edgelstm.ops.time_parts import time_parts
 
 TEAM_UNITS = 96  # fewer take less time than two threads need to meet once a step
 LAYOUT = Attr("str", "btf", ("btf", "tbf"))
@@ -169,22 +170,50 @@ class Recurrent(Op):
         steps, _ = self.steps_batch(attrs, named["x"])
         return low.members > 1 and self.units(named) >= TEAM_UNITS and steps > 1
 
-    def projected(self, low: Any, attrs: Mapping[str, Any], named: dict[str, Any], *, team: bool = False) -> dict[str, Any]:
-        """Append the product of every time step's input with W, bias added; gives the kernel's common parameters."""
-        x, W, units = named["x"], self.matrix(attrs, named, "W"), self.units(named)
-        steps, batch = self.steps_batch(attrs, x)
+    def sequence(self, low: Any, attrs: Mapping[str, Any], named: dict[str, Any], outs: Sequence[Any], kernel: str, states: int,
+                 *, team: bool = False, **weights: Any) -> None:
+        """Append the calls of a sequence: for each part of the time the inputs times W, bias added, then `kernel`.
+
+        The kernel needs room for `states` rows of units, and `weights` beside what all kernels of sequences take.
+        """
+        steps, batch = self.steps_batch(attrs, named["x"])
+        units, together = self.units(named), low.team() if team else {}
         width = -(-units // low.lanes) * low.lanes * self.gates
-        p = low.scratch((steps * batch, width))
-        bias = None if named["b"] is None else low.panels("b", self.weight(named, "b")[None], self.gates)
-        together = low.team() if team else {}
-        ready, stride = prepared(low, attrs, dense_rows(x, steps * batch, W.shape[0]))
-        low.call(low.kernel(f"gemm{self.gates}{'_team' * team}", attrs["precision"]), **together, x=ready,
-                 w=low.panels("W", W, self.gates), bias=bias, y=p, rows=steps * batch, n_in=W.shape[0], n_out=width,
-                 x_stride=stride, y_stride=width)
         rows = (1, steps) if attrs["layout"] == "btf" else (batch, 1)
-        return {"p": p, "batch": batch, "steps": steps, "units": units, "reverse": int(attrs["reverse"]),
-                "p_t": rows[0] * width, "p_b": rows[1] * width, "y_t": rows[0] * units, "y_b": rows[1] * units,
-                "h_scale": attrs["h_scale"]}
+        parts = time_parts(steps, batch, width) if self._divisible(low, attrs, named, team) else [(0, steps)]
+        p = low.scratch((max(end - begin for begin, end in parts) * batch, width))
+        project = self._projection(low, attrs, named, p, together)
+        params = {"p": p, "batch": batch, "units": units, "reverse": int(attrs["reverse"]), "p_t": rows[0] * width,
+                  "p_b": rows[1] * width, "y_t": rows[0] * units, "y_b": rows[1] * units, "h_scale": attrs["h_scale"],
+                  "work": self._work(low, attrs, batch, units, states), **self.masking(low, attrs, named), **weights,
+                  **together}
+        ways = self.carried_states(low, named, outs, batch, len(parts))
+        for (begin, end), carried in zip(parts[::-1] if attrs["reverse"] else parts, ways, strict=True):
+            project(begin * batch, (end - begin) * batch)
+            y = outs[0] if len(parts) == 1 or outs[0] is None else low.part(
+                outs[0], begin * params["y_t"], (end - begin) * params["y_t"])
+            low.call(low.kernel(kernel, attrs["precision"]), **params, **carried, y=y, steps=end - begin)
+
+    def _divisible(self, low: Any, attrs: Mapping[str, Any], named: dict[str, Any], team: bool) -> bool:
+        """Whether the rows of a part of the time lie side by side, and nothing looks back beyond the last state."""
+        _, batch = self.steps_batch(attrs, named["x"])
+        return low.in_parts and not team and named["mask"] is None and (batch == 1 or attrs["layout"] == "tbf")
+
+    def _projection(self, low: Any, attrs: Mapping[str, Any], named: dict[str, Any], p: Any,
+                    together: Mapping[str, Any]) -> Callable[[int, int], None]:
+        """`project(first, rows)` appends the product of so many rows of the input with W, bias added, into p."""
+        x, W, width = named["x"], self.matrix(attrs, named, "W"), p.shape[1]
+        steps, batch = self.steps_batch(attrs, x)
+        bias = None if named["b"] is None else low.panels("b", self.weight(named, "b")[None], self.gates)
+        ready, stride = prepared(low, attrs, dense_rows(x, steps * batch, W.shape[0]))
+        weights = low.panels("W", W, self.gates)
+
+        def project(first: int, rows: int) -> None:
+            source = ready if rows == steps * batch else low.part(ready, first * stride, rows * stride)
+            low.call(low.kernel(f"gemm{self.gates}{'_team' * bool(together)}", attrs["precision"]), **together, x=source,
+                     w=weights, bias=bias, y=p, rows=rows, n_in=W.shape[0], n_out=width, x_stride=stride, y_stride=width)
+
+        return project
 
     def step_params(self, low: Any, attrs: Mapping[str, Any], named: dict[str, Any], outs: Sequence[Any]) -> dict[str, Any] | None:
         """The parameters of the kernel for one step of one row of a stream; None where the program is something else."""
@@ -207,27 +236,30 @@ class Recurrent(Op):
         words = sum(low.row_words(attrs["precision"], n) for n in (named["x"].shape[2], self.units(named)))
         return low.scratch((words + 1,))
 
-    def carried_states(self, low: Any, named: dict[str, Any], outs: Sequence[Any]) -> dict[str, Any]:
-        """Where the kernel reads and writes the states: a stream's slots, or the node's own inputs and outputs."""
-        params: dict[str, Any] = {}
+    def carried_states(self, low: Any, named: dict[str, Any], outs: Sequence[Any], batch: int,
+                       parts: int = 1) -> list[dict[str, Any]]:
+        """Where the kernel reads and writes the states in each part: a stream's slots, or the node's own inputs and outputs."""
+        ways: list[dict[str, Any]] = [{} for _ in range(parts)]
         for state, out in zip(self.carried, outs[1:], strict=True):
             slot = low.state(state)
-            params[f"{state}0"] = named[f"{state}0"] if slot is None else slot
-            params[f"{state}n"] = out if slot is None else slot
+            first, last = (named[f"{state}0"], out) if slot is None else (slot, slot)
             if slot is not None and out is not None:
                 low.alias(out, slot)
-        return params
+            between = slot if slot is not None or parts == 1 else low.scratch((batch, self.units(named)))
+            for number, way in enumerate(ways):
+                way[f"{state}0"] = between if number else first
+                way[f"{state}n"] = last if number == parts - 1 else between
+        return ways
 
     def masking(self, low: Any, attrs: Mapping[str, Any], named: dict[str, Any]) -> dict[str, Any]:
         """The mask and what a masked step gives: 0 zeros, 1 the previous output, 2 the same with h before the first step."""
         hold = 0 if attrs["masked_output"] == "zero" else 1 if low.state("h") is None else 2
         return {"mask": named["mask"], "hold": hold}
 
-    def work(self, low: Any, attrs: Mapping[str, Any], params: dict[str, Any], states: int) -> Any:
+    def _work(self, low: Any, attrs: Mapping[str, Any], batch: int, units: int, states: int) -> Any:
         """Scratch of the kernel for every batch row: `states` padded rows of units, and h prepared by each thread."""
-        padded = -(-params["units"] // low.lanes) * low.lanes
-        prepared_words = low.members * low.row_words(attrs["precision"], params["units"])
-        return low.scratch((params["batch"] * (states * padded + prepared_words),))
+        padded = -(-units // low.lanes) * low.lanes
+        return low.scratch((batch * (states * padded + low.members * low.row_words(attrs["precision"], units)),))
 
     def weight(self, named: dict[str, Any], name: str) -> np.ndarray:
         """The array of a parameter. Raises UnsupportedError when it is computed from the model's input."""

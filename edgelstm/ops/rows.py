@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from edgelstm.ops.binary import axis_params
+
 
 class Rows(NamedTuple):
     """Rows of an operand: row (b, t) begins at start + b * far + t * near, `n` numbers long, b < batch and t < count."""
@@ -19,6 +21,16 @@ class Rows(NamedTuple):
 def dense_rows(x: Any, count: int, n: int) -> Rows:
     """Rows that lie one behind the other."""
     return Rows(x, 1, count, n, 0, 0, n)
+
+
+def with_factors(low: Any, rows: Rows, factor: Any) -> Rows:
+    """The rows times a factor (n,) for each place; `rows` themselves where there is none."""
+    if factor is None:
+        return rows
+    y, steps = low.scratch((rows.batch, rows.count, rows.n)), (rows.far, rows.near, 1)
+    layout = axis_params("d", y.shape, 1) | axis_params("a", steps, 0) | axis_params("b", (0, 0, 1), 0)
+    low.call("mul_f32", a=rows.x, b=factor, y=y, **layout)
+    return dense_rows(y, rows.batch * rows.count, rows.n)
 
 
 def prepared(low: Any, attrs: Mapping[str, Any], rows: Rows) -> tuple[Any, int]:

@@ -34,14 +34,12 @@ class SimpleRNN(Recurrent):
         if standard and (step := self.step_params(low, attrs, named, outs)):
             low.call(low.kernel("simple_rnn_step", attrs["precision"]), **step)
             return
-        params = self.projected(low, attrs, named) | self.carried_states(low, named, outs) | self.masking(low, attrs, named)
-        params |= {"r": low.panels("R", self.matrix(attrs, named, "R"), 1), "y": outs[0],
-                   "work": self.work(low, attrs, params, 2)}
+        r = low.panels("R", self.matrix(attrs, named, "R"), 1)
         if standard:
-            low.call(low.kernel("simple_rnn", attrs["precision"]), **params)
+            self.sequence(low, attrs, named, outs, "simple_rnn", 2, r=r)
         else:
-            low.call(low.kernel("simple_rnn_general", attrs["precision"]), **params, clip=attrs["clip"],
-                     **activation_params(low, "f", attrs["activation"]))
+            self.sequence(low, attrs, named, outs, "simple_rnn_general", 2, r=r, clip=attrs["clip"],
+                          **activation_params(low, "f", attrs["activation"]))
 
     def cases(self) -> Iterable[Case]:
         yield from recurrent_cases(self, variants={"relu": {"activation": "relu", "clip": 0.7}})

@@ -8,45 +8,55 @@ of an embedding (rows, width) is stored as the transpose of the matrix (width, r
     bfloat16      uint16, same shape: the bits      none                        the upper half of a float32
     int8          int8, same shape, -127 .. 127     float32 (n_out,)            value * scale of its column
     int8-static   as int8; the activations have fixed scales, which are attributes of the node
+    int8x16       as int8; the activations are rounded to 16 bits, in two numbers of 8
     int4          uint8 (groups * 16, n_out)        uint16 (groups, n_out)      (nibble - 8) * scale of its group and column
 
 A group of int4 is 32 inputs of one column: byte 16 g + r holds input 32 g + r in its low half and 32 g + r + 16 in its high
 half. Inputs that fill the last group up are 0 (nibble 8), and the node's attribute `grouped` says how many inputs W (or how
 many columns a table) really has. The scale is a bfloat16.
+
+Matrices of dense and conv1d in int8x16 may have a factor for each input beside the scales: a weight is value * scale * factor.
+Activations are multiplied with it before they are rounded.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from edgelstm.errors import ShapeError, UnsupportedError
-from edgelstm.ops.op import Attr, Fact, Noise
+from edgelstm.ops.op import Attr, Fact, Noise, Op
+from edgelstm.record import record
 
-PRECISIONS = ("float32", "bfloat16", "int8", "int8-static", "int4")
+PRECISIONS = ("float32", "bfloat16", "int8", "int8-static", "int8x16", "int4")
 GROUP = 32  # inputs that share a scale in int4
 ZERO_NIBBLE = 8
 MOST = 127  # of an activation in int8
+FINER = 2 * MOST  # steps that one step of an activation has in int8x16
 MOST_INPUTS = 1 << 17  # of one sum in int8: 131072 * 127 * 127 fits 32 bits
 SMALLEST = np.float32(2.0**-100)  # a row whose largest number is below this counts as zeros
 PRECISION = Attr("str", "float32", PRECISIONS, since=1)
 ACTIVATION_SCALE = Attr("float", 0.0, since=1)  # of int8-static; 0 where the scale is found at run time
 GROUPED = Attr("int", 0, since=1)  # the length of the axis that int4 keeps in whole groups; 0 for other precisions
 
-_VALUES = {"float32": "float32", "bfloat16": "uint16", "int8": "int8", "int8-static": "int8", "int4": "uint8"}
-_SCALES = {"int8": "float32", "int8-static": "float32", "int4": "uint16"}
+_VALUES = {"float32": "float32", "bfloat16": "uint16", "int8": "int8", "int8-static": "int8", "int8x16": "int8", "int4": "uint8"}
+_SCALES = {"int8": "float32", "int8-static": "float32", "int8x16": "float32", "int4": "uint16"}
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Stored:
-    """A weight matrix of reduced precision as the file holds it; `shape` is that of the matrix it stands for."""
+    """A weight matrix of reduced precision as the file holds it; `shape` is that of the matrix it stands for.
+
+    `factor` (n_in,), if there is one, multiplies the weights of each input. What multiplies by values and scales alone applies it
+    to the inputs beforehand.
+    """
 
     precision: str
     values: np.ndarray
     scale: np.ndarray | None
     shape: tuple[int, int]
+    factor: np.ndarray | None = None
 
     def widened(self, dtype: type = np.float32) -> np.ndarray:
         """The matrix as floats. Products of a value and its scale are exact in float64."""
@@ -55,20 +65,23 @@ class Stored:
         if self.precision == "int4":
             scale = np.repeat(bfloat16_widened(self.scale), GROUP, axis=0)[: self.shape[0]]
             return nibbles(self.values)[: self.shape[0]].astype(dtype) * scale.astype(dtype)
-        return self.values.reshape(self.shape).astype(dtype) * self.scale.astype(dtype)
+        found = self.values.reshape(self.shape).astype(dtype) * self.scale.astype(dtype)
+        return found if self.factor is None else found * self.factor.astype(dtype)[:, None]
 
     def columns(self, start: int, stop: int) -> "Stored":
         """The matrix of these columns alone."""
         part = slice(start, stop)
         scale = None if self.scale is None else self.scale[..., part]
-        return Stored(self.precision, self.values[..., part], scale, (self.shape[0], len(range(self.shape[1])[part])))
+        shape = (self.shape[0], len(range(self.shape[1])[part]))
+        return Stored(self.precision, self.values[..., part], scale, shape, self.factor)
 
     def rows(self, start: int, stop: int) -> "Stored":
         """The matrix of these inputs alone; of int4 only whole groups can be taken."""
         inner = slice(start, stop)
         shape = (len(range(self.shape[0])[inner]), self.shape[1])
         if self.precision != "int4":
-            return Stored(self.precision, self.values.reshape(self.shape)[inner], self.scale, shape)
+            factor = None if self.factor is None else self.factor[inner]
+            return Stored(self.precision, self.values.reshape(self.shape)[inner], self.scale, shape, factor)
         if start % GROUP or (stop % GROUP and stop < self.shape[0]):
             raise ValueError(f"rows {start} to {stop} of an int4 matrix are no whole groups of {GROUP}")
         first, last = start // GROUP, -(-stop // GROUP)
@@ -145,6 +158,19 @@ def check_grouped(attrs: Mapping[str, Any], length: int) -> None:
         raise ShapeError(f"grouped is {attrs['grouped']}, expected {wanted} for {attrs['precision']} weights")
 
 
+def check_factor(attrs: Mapping[str, Any], factor: Fact | None, n_in: int) -> None:
+    """Raise ShapeError unless the factors of a matrix's inputs, if there are any, are as many finite numbers, in int8x16."""
+    if factor is None:
+        return
+    if attrs["precision"] != "int8x16":
+        raise ShapeError(f"W has factors of its inputs, which {attrs['precision']} weights have none of")
+    if attrs.get("groups", 1) != 1:
+        raise ShapeError(f"W has factors of its inputs and {attrs['groups']} groups; only one group may have factors")
+    _check_fact("the factor of W", attrs["precision"], factor, "float32", (n_in,))
+    if factor.value is not None and not np.all(np.isfinite(factor.value)):
+        raise ShapeError("the factor of W holds NaN or infinity; every factor must be a finite number")
+
+
 def full_shape(attrs: Mapping[str, Any], values: Any, axis: int = 0) -> tuple[int, ...]:
     """The shape of the weights that stored values stand for; `axis` is the one that int4 keeps in whole groups."""
     shape = values.shape
@@ -161,11 +187,12 @@ def check_scales(attrs: Mapping[str, Any], *names: str) -> None:
                              "above 0, all others 0")
 
 
-def stored(precision: str, values: np.ndarray, scale: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray | Stored:
+def stored(precision: str, values: np.ndarray, scale: np.ndarray | None, shape: tuple[int, ...],
+           factor: np.ndarray | None = None) -> np.ndarray | Stored:
     """A weight matrix, given its array in the graph: the array itself for float32, else what it stands for."""
     if precision == "float32":
         return values
-    return Stored(precision, values, scale, (int(np.prod(shape[:-1], dtype=np.int64)), shape[-1]))
+    return Stored(precision, values, scale, (int(np.prod(shape[:-1], dtype=np.int64)), shape[-1]), factor)
 
 
 def stored_table(precision: str, values: np.ndarray, scale: np.ndarray | None, shape: tuple[int, int]) -> np.ndarray | Stored:
@@ -173,6 +200,12 @@ def stored_table(precision: str, values: np.ndarray, scale: np.ndarray | None, s
     if precision == "float32":
         return values
     return Stored(precision, values.T, None if scale is None else scale.T, shape[::-1])
+
+
+def stored_parts(op: Op, ins: Sequence[Any]) -> list[np.ndarray | None]:
+    """The arrays of an op's W, W_scale and W_factor. Raises UnsupportedError when one is computed from the model's input."""
+    named = dict(zip(op.roles(len(ins)), ins, strict=True))
+    return [None if named[name] is None else known(op.name, name, named[name]) for name in ("W", "W_scale", "W_factor")]
 
 
 def known(op: str, name: str, value: Any) -> np.ndarray:
@@ -192,32 +225,38 @@ class Rounding:
     """A matrix that rounds what it is multiplied with, as kernels do: `x @ self` makes whole numbers of each row of x.
 
     With m = max |x| these are x * (127 / m), rounded half to even, and count m / 127 each; a `scale` above 0 holds for all
-    rows, and what then goes beyond 127 ends there. These steps are float32, as in kernels, so that ties fall to the same side.
+    rows, and what then goes beyond 127 ends there. A `finer` one counts in 254ths of that. These steps are float32, as in
+    kernels, so that ties fall to the same side. `factor` multiplies the rows beforehand.
     """
 
     __array_ufunc__ = None  # NumPy leaves the product to __rmatmul__
 
-    def __init__(self, matrix: np.ndarray, scale: float, noise: Noise | None) -> None:
-        self.matrix, self.scale, self.noise = matrix, scale, noise
+    def __init__(self, matrix: np.ndarray, scale: float, noise: Noise | None, finer: bool = False,
+                 factor: np.ndarray | None = None) -> None:
+        self.matrix, self.scale, self.noise, self.finer, self.factor = matrix, scale, noise, finer, factor
         self.shape = matrix.shape
 
     def __getitem__(self, key: Any) -> "Rounding":
-        return Rounding(self.matrix[key], self.scale, self.noise)
+        return Rounding(self.matrix[key], self.scale, self.noise, self.finer, self.factor)
 
     def __rmatmul__(self, x: np.ndarray) -> np.ndarray:
         x = x if self.noise is None else self.noise(x)
-        x = x.astype(np.float32)
+        x = x.astype(np.float32) if self.factor is None else x.astype(np.float32) * self.factor.astype(np.float32)
         if self.scale:
             scale = np.float32(self.scale)
-            whole = np.clip(np.rint(x * (np.float32(1) / scale)), -MOST, MOST)
+            counted = np.clip(x * (np.float32(1) / scale), -MOST, MOST)
         else:
             most = np.max(np.abs(x), axis=-1, keepdims=True, initial=0)
             most = np.where(most < SMALLEST, np.float32(0), most)
             inverse = np.divide(np.float32(MOST), most, out=np.zeros_like(most), where=most != 0)
-            whole, scale = np.rint(x * inverse), most / np.float32(MOST)
-        return (whole.astype(np.float64) @ self.matrix) * np.float64(scale)
+            counted, scale = x * inverse, most / np.float32(MOST)
+        whole = np.rint(counted).astype(np.float64)
+        if self.finer:
+            whole += np.rint((counted - np.rint(counted)) * np.float32(FINER)).astype(np.float64) / FINER
+        return (whole @ self.matrix) * np.float64(scale)
 
 
-def rounding(precision: str, matrix: np.ndarray, scale: float, noise: Noise | None) -> np.ndarray | Rounding:
+def rounding(precision: str, matrix: np.ndarray, scale: float, noise: Noise | None,
+             factor: np.ndarray | None = None) -> np.ndarray | Rounding:
     """The matrix, which rounds its inputs where the precision makes kernels do so."""
-    return Rounding(matrix, scale, noise) if precision in _SCALES else matrix
+    return Rounding(matrix, scale, noise, precision == "int8x16", factor) if precision in _SCALES else matrix

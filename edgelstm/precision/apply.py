@@ -12,8 +12,11 @@ from edgelstm.ops.stored import PRECISIONS, Stored
 from edgelstm.passes.dead import remove_dead
 from edgelstm.precision.calibrate import DEFAULT_RANGE, RANGES, Calibration, Observed
 from edgelstm.precision.choose import layers, weights_of
-from edgelstm.precision.quantize import quantize
+from edgelstm.precision.quantize import quantize, quantize_with_factors
 
+FINER = "int8x16"  # int8 with activations of 16 bits
+FEWEST_COLUMNS = 32  # of a matrix whose inputs get factors, 4 bytes each
+_FORM = {"int8-static": "int8", FINER: "int8"}  # how the weights of these are stored
 _SCALE_ATTRS = {"W": "x_scale", "R": "h_scale"}
 
 
@@ -45,6 +48,14 @@ def _check(name: str, precision: str, known: set[str], calibration: Calibration 
         raise PrecisionError(f"int8-static (node {name!r}) fixes the scales of activations, so it needs calibration data")
 
 
+def written_precision(node: Node, precision: str) -> str:
+    """What int8 is for a node: layers without a state read activations of 16 bits, as those of one row may differ by orders of
+    magnitude; tables are multiplied with nothing."""
+    if precision in ("int8", FINER) and not ops.get(node.op).sequence_axes(node.attrs):
+        return FINER if _takes_factors(node) else "int8"
+    return precision
+
+
 class _Writer:
     """Writes nodes of reduced precision and their constants; weights that nodes share stay shared."""
 
@@ -53,14 +64,15 @@ class _Writer:
         self._taken = {name for node in graph.nodes for name in (*node.inputs, *node.outputs)} | set(graph.constants)
         self._calibration, self._scales, self._range = calibration, scales, activation_range
         self._graph = graph
-        self._written: dict[tuple[str, ...], tuple[str, str | None]] = {}
+        self._written: dict[tuple[str, str, bool], dict[str, str | None]] = {}
 
     def reduced(self, node: Node, precision: str) -> Node:
-        op = ops.get(node.op)
+        op, precision = ops.get(node.op), written_precision(node, precision)
         inputs = dict(zip((name.rstrip("?") for name in op.inputs), op.padded(node.inputs), strict=True))
         attrs = {**node.attrs, "precision": precision}
         for role, value in weights_of(node).items():
-            inputs[role], inputs[f"{role}_scale"] = self._weights(node, role, value, precision)
+            found = self._weights(node, role, value, precision)
+            inputs |= {name: found[part] for part, name in _parts(role).items() if name in inputs}
             seen = self._seen(node, role)
             if precision == "int8-static" and seen is not None:
                 attrs[_SCALE_ATTRS[role]] = seen.scales[self._range]
@@ -71,16 +83,16 @@ class _Writer:
     def _seen(self, node: Node, role: str) -> Observed | None:
         return None if self._calibration is None else self._calibration.layers.get(node.name, {}).get(role)
 
-    def _weights(self, node: Node, role: str, value: str, precision: str) -> tuple[str, str | None]:
-        """The names of the values and scales of weights, which are made at the first call."""
-        key = (value, precision.removesuffix("-static"), role)
+    def _weights(self, node: Node, role: str, value: str, precision: str) -> dict[str, str | None]:
+        """The names of the values, scales and factors of weights, which are made at the first call."""
+        stem, even = f"{value}/{_FORM.get(precision, precision)}", _has_factors(node, self.constants[value], precision)
+        key = (stem, role, even)
         if key not in self._written:
-            found = _quantized(node, self.constants[value], precision, self._scales, self._covariance(role, value))
-            names = [self._fresh(f"{value}/{key[1]}"), None if found.scale is None else self._fresh(f"{value}/{key[1]}/scale")]
-            for name, array in zip(names, (found.values, found.scale), strict=True):
-                if name is not None:
-                    self.constants[name] = np.ascontiguousarray(array)
-            self._written[key] = (names[0], names[1])
+            found = _quantized(node, self.constants[value], precision, self._scales, self._covariance(role, value), even)
+            arrays = {"": found.values, "/scale": found.scale, "/factor": found.factor}
+            names = {part: None if array is None else self._fresh(stem + part) for part, array in arrays.items()}
+            self.constants |= {name: np.ascontiguousarray(arrays[part]) for part, name in names.items() if name is not None}
+            self._written[key] = names
         return self._written[key]
 
     def _covariance(self, role: str, value: str) -> np.ndarray | None:
@@ -98,18 +110,36 @@ class _Writer:
         return unique
 
 
-def _quantized(node: Node, weights: np.ndarray, precision: str, scales: str,
-               covariance: np.ndarray | None) -> Stored:
+def _parts(role: str) -> dict[str, str]:
+    """The inputs that hold weights, by what is behind the name of their constants."""
+    return {"": role, "/scale": f"{role}_scale", "/factor": f"{role}_factor"}
+
+
+def _has_factors(node: Node, weights: np.ndarray, precision: str) -> bool:
+    """Whether the inputs of a matrix get factors: where the op takes them, and they are few beside the weights."""
+    takes = precision == FINER and _takes_factors(node) and node.attrs.get("groups", 1) == 1
+    return takes and weights.shape[-1] >= FEWEST_COLUMNS
+
+
+def _takes_factors(node: Node) -> bool:
+    return any(name.endswith("_factor?") for name in ops.get(node.op).inputs)
+
+
+def _quantized(node: Node, weights: np.ndarray, precision: str, scales: str, covariance: np.ndarray | None, even: bool) -> Stored:
     """Weights as their node takes them: the table of an embedding with a row for each index, all others in their own shape."""
     matrix = weights.T if node.op == "embedding" else weights.reshape(-1, weights.shape[-1])
-    grouped = node.op == "conv1d" and node.attrs["groups"] > 1
+    if node.op == "conv1d" and node.attrs["groups"] > 1:
+        covariance = None
     try:
-        found = quantize(matrix, precision, scales=scales, covariance=None if grouped else covariance)
+        if even:
+            found = quantize_with_factors(matrix, scales=scales, covariance=covariance)
+        else:
+            found = quantize(matrix, precision, scales=scales, covariance=covariance)
     except PrecisionError as error:
         raise PrecisionError(f"node {node.name!r} ({node.op}): {error}") from None
     if node.op == "embedding":
-        return Stored(precision, found.values.T, None if found.scale is None else found.scale.T, found.shape)
-    return found if precision == "int4" else Stored(precision, found.values.reshape(weights.shape), found.scale, found.shape)
+        return replace(found, values=found.values.T, scale=None if found.scale is None else found.scale.T)
+    return found if precision == "int4" else replace(found, values=found.values.reshape(weights.shape))
 
 
 def _grouped(node: Node, constants: Mapping[str, np.ndarray]) -> int:

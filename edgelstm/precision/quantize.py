@@ -5,6 +5,7 @@ those tried, `max` among them for int8. A scale of int4 may be negative, so that
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -39,10 +40,7 @@ def quantize(matrix: np.ndarray, precision: str, *, scales: str = "mse", covaria
     matrix = np.asarray(matrix, np.float32)
     if precision == "bfloat16":
         return _as_bfloat16(matrix, covariance)
-    if not np.all(np.isfinite(matrix)):
-        raise PrecisionError(f"the weights hold NaN or infinity, which {precision} cannot; use float32 or bfloat16 there")
-    if len(matrix) > MOST_INPUTS and precision != "int4":
-        raise PrecisionError(f"it sums {len(matrix)} products, and {precision} at most {MOST_INPUTS}; use another one there")
+    _check(matrix, precision)
     if precision == "int4":
         values, scale = _int4(matrix, scales)
         if covariance is not None:
@@ -52,6 +50,29 @@ def quantize(matrix: np.ndarray, precision: str, *, scales: str = "mse", covaria
     if covariance is not None:
         values = compensated(matrix, covariance, "int8", lambda _, row: _row(row, scale, INT8_LIMITS))
     return Stored(precision, values, scale, matrix.shape)
+
+
+def quantize_with_factors(matrix: np.ndarray, *, scales: str = "mse", covariance: np.ndarray | None = None) -> Stored:
+    """The same in int8x16 with a factor for each input: its largest weight, over the largest of all.
+
+    So the weights of an input are rounded in steps that fit them, however large those of others are.
+    """
+    matrix = np.asarray(matrix, np.float32)
+    _check(matrix, "int8x16")
+    largest = np.max(np.abs(matrix), axis=1, initial=0.0)
+    factor = _usable(largest / max(np.max(largest, initial=0.0), _SMALLEST))
+    inverse = np.divide(1.0, factor, out=np.zeros(len(factor)), where=factor > 0)
+    seen = None if covariance is None else covariance * np.outer(factor, factor)
+    found = quantize((matrix * inverse[:, None]).astype(np.float32), "int8x16", scales=scales, covariance=seen)
+    return replace(found, factor=factor)
+
+
+def _check(matrix: np.ndarray, precision: str) -> None:
+    """Raise PrecisionError for what integers cannot stand for, or sum."""
+    if not np.all(np.isfinite(matrix)):
+        raise PrecisionError(f"the weights hold NaN or infinity, which {precision} cannot; use float32 or bfloat16 there")
+    if len(matrix) > MOST_INPUTS and precision != "int4":
+        raise PrecisionError(f"it sums {len(matrix)} products, and {precision} at most {MOST_INPUTS}; use another one there")
 
 
 def _as_bfloat16(matrix: np.ndarray, covariance: np.ndarray | None) -> Stored:

@@ -7,18 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from edgelstm.drift import absolute_errors
+from edgelstm.drift import absolute_errors, default_limit
 from edgelstm.errors import PrecisionError, ShapeError
 from edgelstm.graph import Graph
 from edgelstm.ops.stored import PRECISIONS
-from edgelstm.precision.apply import apply
+from edgelstm.precision.apply import FINER, apply, written_precision
 from edgelstm.precision.auto import Choice, choose
-from edgelstm.precision.calibrate import DEFAULT_RANGE, RANGES, calibrate, read_data
+from edgelstm.precision.calibrate import DEFAULT_RANGE, RANGES, Calibration, calibrate, read_data
 from edgelstm.precision.choose import resolve
 from edgelstm.precision.integer import integer
 from edgelstm.precision.measure import default_data, observe
 
 WHOLE = AUTO, INTEGER, INTEGER_PORTS = "auto", "integer", "integer-ports"  # for whole models
+COARSE = "int8"  # of layers with a state: activations have 8 bits
 FIXED_SCALES = "int8-static", INTEGER, INTEGER_PORTS  # activations have scales from calibration data
 _NAMES = ", ".join((*PRECISIONS, *WHOLE))
 
@@ -70,35 +71,39 @@ class Request:
 
 @dataclass(frozen=True, eq=False)
 class Reduction:
-    """A graph of reduced precision, what `auto` tried, and the calibration data that were used."""
+    """A graph of reduced precision, what `auto` tried, the calibration data that were used, and what every layer was given."""
 
     graph: Graph
     tried: Choice | None = None
     data: Mapping[str, np.ndarray] | None = None
+    chosen: Mapping[str, str] | None = None
 
 
 def reduce(graph: Graph, request: Request) -> Reduction:
     """The graph as it is asked for. Raises PrecisionError: unknown layers, bad data, an error above `max_error`."""
-    found = _integer(graph, request) if request.precision in (INTEGER, INTEGER_PORTS) else _stored(graph, request)
+    if request.precision in (INTEGER, INTEGER_PORTS):
+        seen, found = None, _integer(graph, request)
+    else:
+        seen = None if request.calibration is None else calibrate(graph, request.calibration)
+        found = _stored(graph, request, seen)
     precision = request.precision
     told: dict[str, Any] = {"requested": dict(precision) if isinstance(precision, Mapping) else precision}
+    if request.max_error is not None or (precision == COARSE and seen is not None):
+        found, error = _within(graph, request, seen, found)
+        told |= {} if request.max_error is None else {"max_error": float(request.max_error), "error": error}
     if found.tried is not None:
         told["chosen"] = dict(found.tried.precisions)
-    if request.max_error is not None:
-        limit = float(request.max_error)
-        told |= {"max_error": limit, "error": _checked_error(graph, found, limit)}
     return replace(found, graph=replace(found.graph, provenance={**found.graph.provenance, "precision": told}))
 
 
-def _stored(graph: Graph, request: Request) -> Reduction:
+def _stored(graph: Graph, request: Request, seen: Calibration | None) -> Reduction:
     """Weights of reduced precision, activations in float32 or rounded by the kernels."""
-    seen = None if request.calibration is None else calibrate(graph, request.calibration)
     if request.precision == AUTO:
         chosen, tried = choose(graph, seen, request.max_error)
     else:
         chosen, tried = resolve(graph, request.precision), None
     found = apply(graph, chosen, seen, activation_range=request.activation_range or DEFAULT_RANGE)
-    return Reduction(found, tried, None if seen is None else seen.data)
+    return Reduction(found, tried, None if seen is None else seen.data, chosen)
 
 
 def _integer(graph: Graph, request: Request) -> Reduction:
@@ -108,25 +113,53 @@ def _integer(graph: Graph, request: Request) -> Reduction:
     return Reduction(found, None, data)
 
 
-def _checked_error(graph: Graph, found: Reduction, max_error: float) -> float:
-    """The largest error on the calibration data, or on seeded inputs. Raises PrecisionError where it is above the limit."""
+def _within(graph: Graph, request: Request, seen: Calibration | None, found: Reduction) -> tuple[Reduction, float]:
+    """What keeps the limit, and its error on the calibration data, or on seeded inputs: as found, or with activations of 16 bits.
+
+    The limit is `max_error`; without it the usual one, which is wished for and not held. Raises PrecisionError.
+    """
+    data, where = (found.data, "the calibration data") if found.data is not None else (_seeded(graph), "seeded inputs")
+    exact = shown_outputs(graph, data)
+    limit = default_limit(exact.values()) if request.max_error is None else request.max_error
+    error = largest_error(exact, found.graph, data)
+    if error > limit:
+        found = _finer(graph, request, seen, found, f"the largest error on {where} is {error:.3g}, above {limit:.3g}")
+        error = largest_error(exact, found.graph, data)
+    if request.max_error is not None and error > limit:
+        raise PrecisionError(f"the largest error on {where} is {error:.3g}, above max_error = {limit:g}, so nothing is written; "
+                             "choose a more exact precision (bfloat16, float32) for some layers, or 'auto'")
+    return found, error
+
+
+def _finer(graph: Graph, request: Request, seen: Calibration | None, found: Reduction, why: str) -> Reduction:
+    """The same where all int8 layers have activations of 16 bits; as found where they do already, or `auto` chose them."""
+    coarse = [node.name for node in found.graph.nodes
+              if node.attrs.get("precision") == COARSE and written_precision(node, FINER) == FINER]
+    if not coarse or found.chosen is None or found.tried is not None:
+        return found
+    chosen = {**found.chosen, **dict.fromkeys(coarse, FINER)}
+    finer = apply(graph, chosen, seen, activation_range=request.activation_range or DEFAULT_RANGE)
+    note = f"{FINER} in place of {COARSE} for {', '.join(coarse)}, with which {why}"
+    return replace(found, graph=replace(finer, notes=(*finer.notes, note)), chosen=chosen)
+
+
+def _seeded(graph: Graph) -> Mapping[str, np.ndarray]:
     try:
-        data = default_data(graph) if found.data is None else found.data
+        return default_data(graph)
     except ShapeError as error:
         raise PrecisionError(f"max_error cannot be checked without calibration data: {error}") from None
-    error = largest_error(graph, found.graph, data)
-    if error > max_error:
-        where = "seeded inputs" if found.data is None else "the calibration data"
-        raise PrecisionError(f"the largest error on {where} is {error:.3g}, above max_error = {max_error:g}, so nothing is "
-                             "written; choose a more exact precision (bfloat16, float32) for some layers, or 'auto'")
-    return error
 
 
-def largest_error(graph: Graph, found: Graph, data: Mapping[str, np.ndarray]) -> float:
-    """The largest absolute error at the outputs that users see (all but carried states) over some data."""
+def shown_outputs(graph: Graph, data: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What users see for some data: all outputs but carried states."""
     carried = {result for _, result in graph.states}
-    expected, outputs = (observe(g, (), data).outputs for g in (graph, found))
-    errors = [absolute_errors(signal.array, outputs[name].array) for name, signal in expected.items() if name not in carried]
+    return {name: signal.array for name, signal in observe(graph, (), data).outputs.items() if name not in carried}
+
+
+def largest_error(exact: Mapping[str, np.ndarray], found: Graph, data: Mapping[str, np.ndarray]) -> float:
+    """The largest absolute error at the outputs that users see, given what they should be."""
+    outputs = shown_outputs(found, data)
+    errors = [absolute_errors(array, outputs[name]) for name, array in exact.items()]
     return max((float(np.max(array, initial=0.0)) for array in errors), default=0.0)
 
 

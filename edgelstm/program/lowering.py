@@ -35,8 +35,8 @@ class PlanLowering:
     """Collects the kernel calls of a plan. `calls` holds (kernel name, its parameters in declared order)."""
 
     def __init__(self, lanes: int, packed: PackedWeights, offsets: Mapping[tuple[str, str], int] | None,
-                 members: int = 1) -> None:
-        self.lanes, self.members = lanes, members
+                 members: int = 1, in_parts: bool = True) -> None:
+        self.lanes, self.members, self.in_parts = lanes, members, in_parts
         self.calls: list[tuple[str, list[Any]]] = []
         self._packed = self._shared = packed
         self._offsets = offsets
@@ -67,7 +67,11 @@ class PlanLowering:
     def alias(self, out: Operand, source: Operand) -> None:
         if out.nbytes != source.nbytes:
             raise TypeError(f"node {self._node}: an alias of {source.shape} cannot have the shape {out.shape}")
-        out.buffer = self.buffer(source)
+        out.buffer, out.start = self.buffer(source), source.start
+
+    def part(self, operand: Operand, start: int, size: int) -> Operand:
+        begin = operand.start + start * np.dtype(operand.dtype).itemsize
+        return Operand((size,), operand.dtype, None, self.buffer(operand), start=begin)
 
     def constant(self, tag: str, make: Callable[[], np.ndarray]) -> Operand:
         array = self._packed.get(self._node, tag, make)

@@ -1,9 +1,10 @@
 """Values while a program is planned: an Operand is a view of a Buffer, and a Buffer lies somewhere in a Space."""
 
-from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
+
+from edgelstm.record import record
 
 
 class Space(IntEnum):
@@ -19,7 +20,7 @@ class Space(IntEnum):
     PORTS = 7
 
 
-@dataclass(eq=False)
+@record(eq=False, frozen=False)
 class Buffer:
     """A run of bytes. `space` is None until the arena is planned; `array` keeps constants alive."""
 
@@ -36,11 +37,12 @@ class Buffer:
         self.last = max(self.last, call)
 
 
-@dataclass(eq=False)
+@record(eq=False, frozen=False)
 class Operand:
     """A dense, C-ordered value.
 
-    `value` is the array where it is known beforehand; `lasting` says that it is a constant of the graph, the same for all shapes.
+    `value` is the array where it is known beforehand; `lasting` says that it is a constant of the graph, the same for all
+    shapes. It begins `start` bytes behind the buffer's begin: 0 but for a part of another operand.
     """
 
     shape: tuple[int, ...]
@@ -48,6 +50,7 @@ class Operand:
     value: np.ndarray | None = None
     buffer: Buffer | None = None
     lasting: bool = False
+    start: int = 0
 
     @property
     def size(self) -> int:

@@ -6,7 +6,7 @@ from edgelstm.kernels import formats, panels, panels_int4, panels_int8
 from edgelstm.ops.stored import Stored
 
 _FORMAT = {"int8-static": "int8"}  # precisions whose format is called otherwise
-_ROW_WORDS = {"int8": panels_int8.row_words, "int4": panels_int4.row_words}
+_ROW_WORDS = {"int8": panels_int8.row_words, "int8x16": panels_int8.two_row_words, "int4": panels_int4.row_words}
 
 
 def packed(matrix: np.ndarray | Stored, gates: int, lanes: int, vectors: int = 1, taps: int = 1) -> np.ndarray:

@@ -3,7 +3,6 @@
 import functools
 import struct
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,11 +16,13 @@ from edgelstm.memory import ALIGNMENT, round_up
 from edgelstm.ops import strided
 from edgelstm.ops.op import MAX_SIZE, Fact, StateSlot
 from edgelstm.program import arena
+from edgelstm.program.in_place import overwrite
 from edgelstm.program.lowering import PackedWeights, PlanLowering
 from edgelstm.program.operands import Buffer, Operand, Space
+from edgelstm.record import record
 
 
-@dataclass(frozen=True)
+@record()
 class StateLayout:
     """Where the states of one stream lie in its state block: (node, slot) -> byte offset."""
 
@@ -30,7 +31,7 @@ class StateLayout:
     nbytes: int
 
 
-@dataclass(frozen=True)
+@record()
 class Program:
     """Kernel calls over unbound memory: immutable, shared by all sessions of the same shapes.
 
@@ -85,8 +86,13 @@ def state_layout(graph: Graph, shapes: Mapping[str, Sequence[int]], carriers: Co
 
 
 def plan(graph: Graph, shapes: Mapping[str, Sequence[int]], lanes: int, packed: PackedWeights,
-         states: StateLayout | None = None, members: int = 1, alignment: int = ALIGNMENT) -> Program:
-    """The Program of a graph for these input shapes; with `states`, one that carries them; with `members`, for a team of threads.
+         states: StateLayout | None = None, members: int = 1, alignment: int = ALIGNMENT, in_parts: bool = True,
+         in_place: bool = False) -> Program:
+    """The Program of a graph for these input shapes; with `states`, one that carries them; with `members`, for a team of
+    threads.
+
+    Long sequences are worked on `in_parts`, as fits a cache, or as a whole. With `in_place` activations overwrite what only
+    they read.
 
     Raises ShapeError, UnsupportedError.
 
@@ -94,7 +100,7 @@ def plan(graph: Graph, shapes: Mapping[str, Sequence[int]], lanes: int, packed: 
     """
     graph = expand(graph, shapes)
     facts = infer(graph, shapes)
-    low = PlanLowering(lanes, packed, None if states is None else states.offsets, members)
+    low = PlanLowering(lanes, packed, None if states is None else states.offsets, members, in_parts)
     _check_ports(graph, facts)
     values = {name: Operand(f.shape, f.dtype, f.value, lasting=name in graph.constants) for name, f in facts.items()}
     for i, port in enumerate(graph.inputs):
@@ -105,6 +111,8 @@ def plan(graph: Graph, shapes: Mapping[str, Sequence[int]], lanes: int, packed: 
     _outputs(low, graph, values)
     if states is not None:
         _feed_back(low, graph, values, facts)
+    if in_place:
+        overwrite(low.calls)
     buffers = _buffers(low)
     arena_nbytes = arena.place(buffers, alignment)
     words, spaces = _encode(low.calls)
@@ -212,7 +220,7 @@ def _word(kind: str, value: Any) -> tuple[int, int]:
     if value is None:
         return 0, Space.ABSOLUTE
     if isinstance(value, Operand):
-        return value.buffer.offset, value.buffer.space
+        return value.buffer.offset + value.start, value.buffer.space
     if kind == "f32":
         return struct.unpack("<i", struct.pack("<f", value))[0], Space.ABSOLUTE
     return int(value), Space.ABSOLUTE

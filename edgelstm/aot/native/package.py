@@ -22,7 +22,7 @@ from edgelstm.version import __version__
 
 _MODULES = ("aot/runtime/built.py", "aot/runtime/interface.py", "aot/runtime/library.py",
             "aot/runtime/processor.py", "aot/runtime/sessions.py", "arrays.py", "drift.py", "errors.py", "memory.py",
-            "ports.py", "stream.py", "stream_pool.py", "verify.py")
+            "ports.py", "record.py", "stream.py", "stream_pool.py", "verify.py")
 _CHECKED_BY_HASH = (3).to_bytes(4, "little")  # flags of a .pyc file, PEP 552
 
 _INIT = '''"""{name}: a trained network as machine code, made by EdgeLSTM {version}. It needs NumPy alone.

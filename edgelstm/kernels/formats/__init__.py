@@ -16,19 +16,17 @@ A format is a module of this folder with `FORMAT`. What packs its panels is in `
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from edgelstm.kernels.declare import kernel
 
 READING_FLOATS = ("float32", "bfloat16")
-PREPARING = ("int8", "int4")  # those that multiply prepared rows
+PREPARING = ("int8", "int8x16", "int4")  # those that multiply prepared rows
 FORMATS = (*READING_FLOATS, *PREPARING)
 
 
-@dataclass(frozen=True)
-class Format:
+class Format(NamedTuple):
     """The functions of a format; each makes a function for kernels, for a vector set v and `vectors` gates.
 
     `panel(v, vectors)(unit, n_in)`: where the panel of the block of units from `unit` on begins, in 32-bit words.
@@ -41,6 +39,8 @@ class Format:
     of the activations, or 0 where the row has its own.
     `row_words(v)(n)`: the words of a prepared row of n numbers, whole cache lines.
     `twin(v, vectors)(block, x, i, w, j, dj, n_in)`: twice as many vectors: one row with the panels at w[j] and at w[j + dj].
+    `near(v)`: the words of weights up to which a step gains by twins, which hide the latency of a cell (a number).
+    `halves`: whether all that it needs is in `v.half`.
     """
 
     panel: Callable[..., Any]
@@ -50,6 +50,8 @@ class Format:
     prepare: Callable[..., Any] | None = None
     row_words: Callable[..., Any] | None = None
     twin: Callable[..., Any] | None = None
+    near: Callable[..., int] | None = None
+    halves: bool = False
 
 
 def get(name: str) -> Format:

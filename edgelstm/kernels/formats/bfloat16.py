@@ -60,4 +60,26 @@ def _chained(v: Any, vectors: int) -> Any:
     return more
 
 
-FORMAT = Format(panel, products.row_block, product, pair)
+@functools.cache
+def twin(v: Any, vectors: int) -> Any:
+    """A row times two panels."""
+    fma_pairs, fma_block, width = v.fma_pairs, v.fma_block, vectors * v.lanes
+
+    @v.inline
+    def product(block, x, i, w, j, dj, n_in):
+        pairs = n_in // 2
+        for k in range(pairs):
+            block = fma_pairs(block, x, i + 2 * k, 0, w, j + k * width, dj, vectors)
+        if n_in % 2 == 1:
+            block = fma_block(block, x, i + 2 * pairs, 0, w, j + pairs * width, dj, vectors)
+        return block
+
+    return product
+
+
+def near(v: Any) -> int:
+    """Weights from beyond the second cache arrive too late for twins to help."""
+    return 2**18 if v.lanes == 16 else 0
+
+
+FORMAT = Format(panel, products.row_block, product, pair, twin=twin, near=near)

@@ -11,4 +11,9 @@ def panel(v: Any, vectors: int) -> Any:
     return v.inline(lambda unit, n_in: unit * vectors * n_in)
 
 
-FORMAT = Format(panel, products.row_block, products.make, products.make_pair, twin=products.make_twin)
+def near(v: Any) -> int:
+    """Beyond the first cache two panels at once are read more slowly."""
+    return 7 * 1024 if v.lanes >= 8 else 0
+
+
+FORMAT = Format(panel, products.row_block, products.make, products.make_pair, twin=products.make_twin, near=near, halves=True)

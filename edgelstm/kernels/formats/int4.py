@@ -92,9 +92,38 @@ def pair(v: Any, vectors: int) -> Any:
     return products.pair_of_rows(v, vectors, product(v, vectors, 1))
 
 
+@functools.cache
+def twin(v: Any, vectors: int) -> Any:
+    """A row times two panels, group by group."""
+    zero_block, fma_rows, row_end = v.zero_block, v.fma_rows, row_words(v)
+    spread_sums, nibble_block, fma_group = v.spread_sums, v.nibble_block, v.fma_group
+    width, group_words = vectors * v.lanes, _group_words(v, vectors)
+
+    @v.inline
+    def one(total, x, i, correction, w, at):
+        sums = spread_sums(x, correction, 0, 1, vectors)
+        return fma_group(total, nibble_block(sums, x, i, 0, w, at, vectors, 2), w, at + 4 * width, vectors)
+
+    @v.inline
+    def product(block, x, i, w, j, dj, n_in):
+        groups, first, second = (n_in + 31) >> 5, zero_block(vectors), zero_block(vectors)
+        for g in range(groups):
+            at = j + g * group_words
+            first = one(first, x, i + 8 * g, i + 8 * groups + g, w, at)
+            second = one(second, x, i + 8 * g, i + 8 * groups + g, w, at + dj)
+        return fma_rows(first + second, block, x, i + row_end(n_in) - 1, 0, vectors)
+
+    return product
+
+
+def near(v: Any) -> int:
+    """Twins need many registers. Weights from beyond the second cache arrive too late for them to help."""
+    return 2**18 if v.lanes == 16 else 0
+
+
 def _group_words(v: Any, vectors: int) -> int:
     """The 32-bit words of a group in a panel."""
     return (4 * vectors + (vectors + 1) // 2) * v.lanes
 
 
-FORMAT = Format(panel, row_block, product, pair, prepare, row_words)
+FORMAT = Format(panel, row_block, product, pair, prepare, row_words, twin, near)

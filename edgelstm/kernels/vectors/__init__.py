@@ -9,6 +9,8 @@ Constants
     v.lanes                         float32 lanes of a vector
     v.registers                     how many vectors the machine's registers hold
     v.dot                           how this machine multiplies bytes, one of dots.WAYS
+    v.half                          the float32 members for the first half of every vector, which are faster; vectors lie as
+                                    far apart, and v.half.lanes is v.lanes. None where there is no gain
     v.offset                        what is added to a small integer before it is stored as an activation byte: 128 or 0
 Memory (no alignment needed)
     load(p, i) -> V                 p[i : i + lanes]; words of an i32* are taken as float32, here and in blocks
@@ -38,6 +40,8 @@ Element by element (arguments may be numbers where one of them is a V)
     floor(x), ceil(x), truncate(x)
     largest(m, x)                   the larger of m, which is not negative, and |x|; NaN if either is NaN
     pow2(n)                         2 ** n for integral n in [-126, 127]; anything elsewhere
+    nearest_power(x, rate) -> V, V  n and 2 ** n, n being an integer nearest to x * rate, for |x * rate| <= 126; NaN gives NaN
+                                    for n and anything for 2 ** n
     exponent(x), mantissa(x)        x = mantissa * 2 ** exponent with mantissa in [1, 2), for positive normal x
 Masks
     less(a, b), less_equal(a, b), equal(a, b) -> M      false where either is NaN

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.core.typing.templates import Signature, signature
 
 from edgelstm.kernels.vectors.numba_types import (
@@ -99,10 +99,14 @@ def _largest(builder: ir.IRBuilder, m: ir.Value, x: ir.Value) -> ir.Value:
 
 
 def _pow2(builder: ir.IRBuilder, n: ir.Value) -> ir.Value:
-    kind = ints(n.type.count)
-    bits = builder.bitcast(builder.fadd(n, constant(n.type, _ROUNDING)), kind)
-    shifted = builder.shl(bits, constant(kind, 23))
-    return builder.bitcast(builder.add(shifted, constant(kind, 0x3F800000)), n.type)
+    return _power_of_biased(builder, builder.fadd(n, constant(n.type, _ROUNDING)))
+
+
+def _power_of_biased(builder: ir.IRBuilder, biased: ir.Value) -> ir.Value:
+    """2 ** n of n + _ROUNDING, whose low bits are those of the integer."""
+    kind = ints(biased.type.count)
+    shifted = builder.shl(builder.bitcast(biased, kind), constant(kind, 23))
+    return builder.bitcast(builder.add(shifted, constant(kind, 0x3F800000)), biased.type)
 
 
 def _exponent(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
@@ -182,6 +186,22 @@ def select(mask: types.Type, a: types.Type, b: types.Type) -> Any:
 
 
 @intrinsic
+def nearest_power(x: types.Type, rate: types.Type) -> Any:
+    """x * rate, rounded, and 2 to its power; adding the bias in the same operation as the product keeps the chain short."""
+    vector = common_vector((x, rate))
+    if vector is None:
+        return None
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Signature, values: list[ir.Value]) -> ir.Value:
+        x, rate = (widen(context, builder, v, t, vector) for v, t in zip(values, sig.args, strict=True))
+        bias = constant(x.type, _ROUNDING)
+        biased = _llvm("fmuladd")(builder, x, rate, bias)
+        return cgutils.pack_array(builder, [builder.fsub(biased, bias), _power_of_biased(builder, biased)])
+
+    return signature(types.UniTuple(vector, 2), x, rate), codegen
+
+
+@intrinsic
 def f32(number: types.Type) -> Any:
     """A number as a float32 scalar."""
 
@@ -205,6 +225,7 @@ _MEMBERS: dict[str, Any] = {
     "ceil": _elementwise(_ceil),
     "truncate": _elementwise(_truncate),
     "pow2": _elementwise(_pow2),
+    "nearest_power": nearest_power,
     "exponent": _elementwise(_exponent),
     "mantissa": _elementwise(_mantissa),
     "less": _elementwise(_compare("<"), mask=True),

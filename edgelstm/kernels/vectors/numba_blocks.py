@@ -13,14 +13,14 @@ _WORD = types.int64
 _INT64 = ir.IntType(64)
 
 
-def members(lanes: int) -> dict[str, Any]:
-    """The intrinsics for vectors of `lanes` float32, by name."""
+def members(lanes: int, apart: int) -> dict[str, Any]:
+    """The intrinsics for vectors of `lanes` float32, by name; the vectors of a row lie `apart` floats from each other."""
     return {
         "zero_block": _zero_block(lanes),
-        "load_block": _load_block(lanes),
-        "fma_block": _fma_block(lanes),
+        "load_block": _load_block(lanes, apart),
+        "fma_block": _fma_block(lanes, apart),
         "fold_block": fold_block,
-        "store_block": _store_block(lanes),
+        "store_block": _store_block(lanes, apart),
     }
 
 
@@ -37,14 +37,14 @@ def _zero_block(lanes: int) -> Any:
     return zero_block
 
 
-def _load_block(lanes: int) -> Any:
+def _load_block(lanes: int, apart: int) -> Any:
     @intrinsic
     def load_block(p: Any, i: Any, di: Any, rows: types.IntegerLiteral, vectors: types.IntegerLiteral) -> Any:
         block = types.UniTuple(VectorType(lanes), rows.literal_value * vectors.literal_value)
 
         def codegen(context: Any, builder: ir.IRBuilder, sig: Signature, values: list[ir.Value]) -> ir.Value:
             p, i, di = values[:3]
-            spots = places(builder, i, di, rows.literal_value, vectors.literal_value, lanes)
+            spots = places(builder, i, di, rows.literal_value, vectors.literal_value, apart)
             return cgutils.pack_array(builder, [_load(builder, p, place, lanes) for place in spots])
 
         return signature(block, p, _WORD, _WORD, rows, vectors), codegen
@@ -52,7 +52,7 @@ def _load_block(lanes: int) -> Any:
     return load_block
 
 
-def _fma_block(lanes: int) -> Any:
+def _fma_block(lanes: int, apart: int) -> Any:
     @intrinsic
     def fma_block(
         block: types.UniTuple, x: Any, i: Any, di: Any, w: Any, j: Any, dj: Any, vectors: types.IntegerLiteral
@@ -62,9 +62,9 @@ def _fma_block(lanes: int) -> Any:
 
         def codegen(context: Any, builder: ir.IRBuilder, sig: Signature, values: list[ir.Value]) -> ir.Value:
             sums, x, i, di, w, j, dj, _ = values
-            factors = [builder.load(builder.gep(x, [place])) for place in places(builder, i, di, rows, 1, lanes)]
+            factors = [builder.load(builder.gep(x, [place])) for place in places(builder, i, di, rows, 1, apart)]
             results = []
-            for e, place in enumerate(places(builder, j, dj, rows, count, lanes)):
+            for e, place in enumerate(places(builder, j, dj, rows, count, apart)):
                 factor = splat(builder, factors[e // count], lanes)
                 args = [factor, _load(builder, w, place, lanes), builder.extract_value(sums, e)]
                 results.append(call(builder, f"llvm.fmuladd.v{lanes}f32", floats(lanes), args))
@@ -90,15 +90,15 @@ def fold_block(block: types.UniTuple, count: types.IntegerLiteral) -> Any:
     return signature(types.UniTuple(block.dtype, count.literal_value), block, count), codegen
 
 
-def _store_block(lanes: int) -> Any:
+def _store_block(lanes: int, apart: int) -> Any:
     @intrinsic
     def store_block(p: Any, i: Any, di: Any, n: Any, block: types.UniTuple, vectors: types.IntegerLiteral) -> Any:
         count = vectors.literal_value
 
         def codegen(context: Any, builder: ir.IRBuilder, sig: Signature, values: list[ir.Value]) -> ir.Value:
             p, i, di, n, sums, _ = values
-            spots = places(builder, i, di, block.count // count, count, lanes)
-            whole = builder.icmp_signed(">=", n, ir.Constant(_INT64, count * lanes))
+            spots = places(builder, i, di, block.count // count, count, apart)
+            whole = builder.icmp_signed(">=", n, ir.Constant(_INT64, (count - 1) * apart + lanes))
             with builder.if_else(whole) as (complete, partial):
                 with complete:
                     for e, place in enumerate(spots):
@@ -106,7 +106,7 @@ def _store_block(lanes: int) -> Any:
                         builder.store(builder.extract_value(sums, e), spot, align=4)
                 with partial:
                     for e, place in enumerate(spots):
-                        left = builder.sub(n, ir.Constant(_INT64, e % count * lanes))
+                        left = builder.sub(n, ir.Constant(_INT64, e % count * apart))
                         spot = address(builder, p, place, floats(lanes))
                         args = [builder.extract_value(sums, e), spot, first(builder, left, lanes)]
                         masked(builder, "store", ir.VoidType(), lanes, args)
@@ -117,11 +117,11 @@ def _store_block(lanes: int) -> Any:
     return store_block
 
 
-def places(builder: ir.IRBuilder, i: ir.Value, di: ir.Value, rows: int, vectors: int, lanes: int) -> list[ir.Value]:
-    """The offsets i + m * di + g * lanes, row by row."""
+def places(builder: ir.IRBuilder, i: ir.Value, di: ir.Value, rows: int, vectors: int, apart: int) -> list[ir.Value]:
+    """The offsets i + m * di + g * apart, row by row."""
     found = []
     for _ in range(rows):
-        found += [builder.add(i, ir.Constant(_INT64, g * lanes)) for g in range(vectors)]
+        found += [builder.add(i, ir.Constant(_INT64, g * apart)) for g in range(vectors)]
         i = builder.add(i, di)
     return found
 

@@ -42,7 +42,16 @@ def make(lanes: int, inline: Callable[..., Any], outline: Callable[..., Any], do
     """The set for one width and one of `dots.WAYS`. `inline` and `outline` make functions that kernels can call."""
     way = dots.WAYS[dot]
     members = {
-        **numba_arithmetic.members(), **numba_memory.members(lanes), **numba_blocks.members(lanes),
+        **numba_arithmetic.members(), **numba_memory.members(lanes), **numba_blocks.members(lanes, lanes),
         **numba_narrow.members(lanes), **numba_integers.members(lanes, way), "offset": way.offset,
+        "half": _half(lanes, inline, outline, dot, registers) if lanes > 8 else None,
+    }  # fmt: skip
+    return Vectors(lanes, dot, registers, inline, outline, members)
+
+
+def _half(lanes: int, inline: Callable[..., Any], outline: Callable[..., Any], dot: str, registers: int) -> Vectors:
+    members = {
+        **numba_arithmetic.members(), **numba_memory.members(lanes // 2), **numba_blocks.members(lanes // 2, lanes),
+        **numba_narrow.members(lanes // 2), "half": None,
     }  # fmt: skip
     return Vectors(lanes, dot, registers, inline, outline, members)

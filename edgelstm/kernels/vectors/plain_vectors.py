@@ -18,7 +18,7 @@ Block = tuple[np.ndarray, ...]
 class Vectors(Integers):
     """The vector set for `lanes` float32; members are listed in the package's docstring."""
 
-    registers = 16
+    registers, half = 16, None
 
     def __init__(self, lanes: int, dot: str) -> None:
         super().__init__(128 if dot == "vnni" else 0)
@@ -120,6 +120,11 @@ class Vectors(Integers):
     @staticmethod
     def pow2(n: Vector) -> Vector:
         return np.ldexp(np.float32(1), np.nan_to_num(n).astype(np.int32))
+
+    @classmethod
+    def nearest_power(cls, x: Vector, rate: float) -> Block:
+        n = np.rint(x * np.float32(rate))
+        return n, cls.pow2(n)
 
     @staticmethod
     def exponent(x: Vector) -> Vector:

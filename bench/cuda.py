@@ -1,0 +1,216 @@
+"""EdgeLSTM on a GPU beside PyTorch's cuDNN layers: float32 with TF32 off, arrays resident on the device, runs interleaved.
+
+    python -m bench.cuda [--units 64 256] [--batch 1 8] [--steps 1 100] [--cell lstm gru] [--markdown] [--registers 9.0]
+
+A run of one step is a step of a stream that carries the state, as `step(frame, out)`; the others are stateless runs. All are
+timed from Python to the end of their work on the device. `relative` is the speed of EdgeLSTM relative to cuDNN, with an
+asterisk where it misses the target; `of bound` the share of the run that reading the recurrent weights on the chip and meeting
+at barriers, or the multiplications, would take by themselves. `--registers` needs no GPU: it prints what the assembler says of the
+kernels.
+"""
+
+import sys
+
+if not __package__:
+    sys.exit("run it as `python -m bench.cuda`: as a script, its folder would hide NVIDIA's package `cuda`")
+
+import argparse
+import itertools
+import re
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from edgelstm import EdgeLSTMError, load
+from edgelstm.axes import mark
+from edgelstm.builder import GraphBuilder
+from edgelstm.graph import Graph
+
+GATES = {"lstm": 4, "gru": 3}
+TORCH_GATES = {"lstm": (0, 1, 2, 3), "gru": (1, 0, 2)}  # our gates in the order of PyTorch
+REPEATS, WARM_UP = 30, 3
+TOLERANCE = 1e-4
+ON_CHIP_BYTES = 128  # that a multiprocessor reads of shared memory in a cycle
+MULTIPLICATIONS = 128  # of float32 that a multiprocessor makes in a cycle
+ONE_BLOCK = 256  # units up to which one block needs no barrier
+BARRIER = 1.5e-6  # seconds
+HEADS = ("cell", "units", "batch", "steps", "ours us", "cuDNN us", "relative", "of bound")
+
+Run = Callable[[], object]
+
+
+class Shape(NamedTuple):
+    """What is run: a cell with as many inputs as units."""
+
+    cell: str
+    units: int
+    batch: int
+    steps: int
+
+
+class Chip(NamedTuple):
+    """What the bound depends on: multiprocessors and cycles a second."""
+
+    multiprocessors: int
+    clock: float
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.cuda", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cell", nargs="+", choices=sorted(GATES), default=sorted(GATES))
+    parser.add_argument("--units", nargs="+", type=int, default=[64, 128, 256, 512, 1024])
+    parser.add_argument("--batch", nargs="+", type=int, default=[1, 8, 32, 128, 1024])
+    parser.add_argument("--steps", nargs="+", type=int, default=[1, 100, 1000])
+    parser.add_argument("--markdown", action="store_true", help="a table for docs/performance.md")
+    parser.add_argument("--registers", metavar="CAPABILITY", help="only the table of registers and spills, e.g. for 9.0")
+    arguments = parser.parse_args()
+    if arguments.registers:
+        registers(tuple(map(int, arguments.registers.split("."))))
+        return 0
+    try:
+        from edgelstm.cuda import driver
+
+        print(driver.describe())
+    except EdgeLSTMError as error:
+        print(f"this benchmark needs a GPU: {error}", file=sys.stderr)
+        return 5
+    if driver.SIMULATED:
+        print("this benchmark needs a GPU: the simulator says nothing about speed", file=sys.stderr)
+        return 5
+    shapes = itertools.starmap(Shape, itertools.product(arguments.cell, arguments.units, arguments.batch, arguments.steps))
+    rows = compared(shapes, driver)
+    for row in itertools.chain([HEADS, ["---"] * len(HEADS)] if arguments.markdown else [HEADS], rows):
+        print(f"| {' | '.join(row)} |" if arguments.markdown else "  ".join(f"{cell:>9}" for cell in row), flush=True)
+    return 0
+
+
+def compared(shapes: Iterator[Shape], driver: Any) -> Iterator[list[str]]:
+    """A row of the table for each shape."""
+    device = driver.cuda.get_current_device()
+    chip = Chip(device.MULTIPROCESSOR_COUNT, 1e3 * device.CLOCK_RATE)
+    for shape in shapes:
+        run, other = our_run(shape, driver), their_run(shape)
+        error = float(np.abs(run().copy_to_host().reshape(-1) - other().cpu().numpy().reshape(-1)).max())
+        if not error < TOLERANCE:
+            raise SystemExit(f"{shape}: the outputs differ by {error:.1e}; nothing was timed")
+        ours, theirs = medians(run, other)
+        relative = theirs / ours
+        missed = "*" if relative < target(shape) else ""
+        yield [*map(str, shape), f"{ours * 1e6:.1f}", f"{theirs * 1e6:.1f}", f"{relative:.2f}{missed}",
+               f"{bound(shape, chip) / ours:.2f}"]
+
+
+def medians(*runs: Run) -> list[float]:
+    """Median seconds of each, measured in turns of which each begins as often as the others."""
+    for run in runs:
+        for _ in range(WARM_UP):
+            run()
+    found: list[list[float]] = [[] for _ in runs]
+    for turn in range(REPEATS):
+        for k in range(len(runs)):
+            number = (turn + k) % len(runs)
+            start = time.perf_counter()
+            runs[number]()
+            found[number].append(time.perf_counter() - start)
+    return [statistics.median(each) for each in found]
+
+
+def our_run(shape: Shape, driver: Any) -> Run:
+    """A resident run, or one step of a stream where there is a single step."""
+    model, x = load(graph_of(shape.cell, shape.units), device="cuda"), driver.cuda.to_device(inputs(shape))
+    if shape.steps > 1:
+        return lambda: model.run({"x": x})["y"]
+    stream = model.stream(shape.batch)
+    frame = x.reshape(stream.buffers()[0].shape)
+    out = driver.cuda.device_array(frame.shape, np.float32)
+    return lambda: stream.step(frame, out)
+
+
+def inputs(shape: Shape) -> np.ndarray:
+    return np.random.default_rng(1).standard_normal((shape.batch, shape.steps, shape.units)).astype(np.float32)
+
+
+def weights(cell: str, units: int) -> list[np.ndarray]:
+    """W and R, (units, gates * units)."""
+    rng = np.random.default_rng(0)
+    return [(rng.standard_normal((units, GATES[cell] * units)) / units**0.5).astype(np.float32) for _ in range(2)]
+
+
+def graph_of(cell: str, units: int) -> Graph:
+    """x (B, T, units) -> the cell -> y, a GRU with its reset gate after the product, as cuDNN has it."""
+    builder = GraphBuilder()
+    x = builder.input("x", "float32", ("B", "T", units), batch=0, time=1)
+    W, R = map(builder.constant, weights(cell, units))
+    builder.output("y", builder.add(cell, x, W, R, name="cell"))
+    return mark(builder.build())
+
+
+def their_run(shape: Shape, device: str = "cuda") -> Run:
+    """PyTorch's layer with the same weights; a single step carries the state."""
+    import torch
+
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    layer = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[shape.cell](shape.units, shape.units, bias=False, batch_first=True)
+    for parameter, array in zip(layer.parameters(), weights(shape.cell, shape.units), strict=True):
+        gates = array.reshape(shape.units, -1, shape.units)[:, TORCH_GATES[shape.cell]]
+        parameter.data[...] = torch.from_numpy(gates.reshape(shape.units, -1).T)
+    layer, x, state = layer.to(device).eval(), torch.from_numpy(inputs(shape)).to(device), None
+
+    def run() -> Any:
+        nonlocal state
+        with torch.inference_mode():
+            y, after = layer(x, state)
+        state = after if shape.steps == 1 else None
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return y
+
+    return run
+
+
+def target(shape: Shape) -> float:
+    """The speed relative to cuDNN that is asked for."""
+    if shape.steps == 1:
+        return 3.0
+    if shape.batch <= 8 and shape.units <= 256:
+        return 2.0
+    return 1.0 if shape.batch <= 32 else 0.6 if shape.batch <= 128 else 0.4
+
+
+def bound(shape: Shape, chip: Chip) -> float:
+    """Seconds that the recurrent part takes at least."""
+    weights = GATES[shape.cell] * shape.units**2
+    alone = shape.units <= ONE_BLOCK
+    reading = 4 * weights / ON_CHIP_BYTES / (1 if alone else chip.multiprocessors) / chip.clock + (0 if alone else BARRIER)
+    busy = min(chip.multiprocessors, shape.batch) if alone else chip.multiprocessors
+    multiplying = weights * shape.batch / (MULTIPLICATIONS * busy) / chip.clock
+    return shape.steps * max(reading, multiplying)
+
+
+def registers(capability: tuple[int, int]) -> None:
+    """What nvJitLink's assembler reports of every hot kernel."""
+    from cuda.bindings import nvjitlink
+
+    from edgelstm.cuda import ahead
+
+    for name, kernel, signature in ahead.hot_kernels():
+        print(f"{name:36} {report(nvjitlink, ahead.ptx(kernel, signature, capability), capability)}", flush=True)
+
+
+def report(linker: Any, ptx: str, capability: tuple[int, int]) -> str:
+    handle = linker.create(2, [f"-arch=sm_{capability[0]}{capability[1]}", "-verbose"])
+    data = ptx.encode() + b"\0"
+    linker.add_data(handle, linker.InputType.PTX, data, len(data), "kernel")
+    linker.complete(handle)
+    log = bytearray(linker.get_info_log_size(handle))
+    linker.get_info_log(handle, log)
+    linker.destroy(handle)
+    return ", ".join(re.findall(r"\d+ registers|\d+ bytes (?:smem|spill \w+|stack frame)", log.decode()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

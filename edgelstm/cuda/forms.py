@@ -1,0 +1,128 @@
+"""Which form of the recurrent kernels runs: how the rows and units of a layer are divided, and where the weights are read.
+
+Time is counted in clocks of a multiprocessor. A step reads the block's weights, at SHARED_BYTES a clock where they are in its shared
+memory and at L2_BYTES where they are not, and multiplies them, MULTIPLICATIONS a clock; what is slower counts. To that come
+STEP clocks for the latency of the sums and of the cell, and where blocks share the units, MEETING for the barrier (about 1.5 us)
+or LAUNCH for a launch, and reading all of h. So one float32 row of an LSTM with 64 units takes 64 KiB / 128 + 700 = 1200 clocks in one
+block; with 256 units, 1 MiB / 48 + 700 = 22500 in one block, and 8 KiB / 128 + 700 + 2500 = 3300 in 128 blocks.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+from edgelstm.cuda import chunks, onchip
+from edgelstm.cuda.cells import Cell, all_cells
+from edgelstm.cuda.driver import LANES, Limits
+from edgelstm.cuda.launching import RECURRENT_THREADS
+from edgelstm.cuda.sweeps import partial_words, staged_words
+
+WHOLE, PERSISTENT, STEPWISE = "whole", "persistent", "stepwise"
+SHARED_BYTES, L2_BYTES, MULTIPLICATIONS = 128, 48, 128  # a clock of a multiprocessor
+STEP, MEETING, LAUNCH = 700, 2500, 4500  # clocks
+ROWS = (1, 2, 4, 8)  # of the batch, that a thread takes at once
+SUMS = 32  # of a thread: rows times gates, so that they stay in registers
+
+
+@dataclass(frozen=True)
+class Form:
+    """`kind`: one of WHOLE (blocks[1] groups of rows), PERSISTENT and STEPWISE (blocks[0] slices of `span` units for each).
+
+    A block has `rows * turns` rows of the batch, `rows` at once; `weights`, `sums` and `shared` are words, words and bytes of
+    shared memory; with `resident` the weights of its units are there.
+    """
+
+    kind: str
+    blocks: tuple[int, int]
+    span: int
+    rows: int
+    turns: int
+    threads: int
+    resident: bool
+    weights: int
+    sums: int
+    shared: int
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What is to be run."""
+
+    cell: str
+    form: str
+    batch: int
+    units: int
+    steps: int
+
+    @property
+    def width(self) -> int:
+        """Units rounded up to whole vectors."""
+        return -(-self.units // LANES) * LANES
+
+
+@cache
+def plan_recurrent(limits: Limits, layer: Layer) -> Form:
+    """The form that takes least time by the counts above, among those that the device has room for."""
+    return min(candidates(limits, layer), key=lambda form: clocks(limits, layer, form))
+
+
+def candidates(limits: Limits, layer: Layer) -> Iterator[Form]:
+    """All forms that the device can run."""
+    cell = all_cells()[layer.cell]
+    for rows in (rows for rows in ROWS if rows == 1 or rows < 2 * layer.batch and rows * max(cell.products) <= SUMS):
+        for resident in (True, False):
+            forms = [_form(WHOLE, cell, layer, limits, layer.width, rows, 1, resident)]
+            for span in _spans(layer.width):
+                for turns in _turns(layer.batch, rows):
+                    forms += [_form(kind, cell, layer, limits, span, rows, turns, resident) for kind in (PERSISTENT, STEPWISE)]
+            yield from (form for form in forms if _fits(limits, form))
+
+
+def _spans(width: int) -> Iterator[int]:
+    """The units that a block may have: a part of a vector, or whole ones."""
+    span = max(1, LANES // 16)
+    while span < width:
+        yield span
+        span *= 2
+
+
+def _turns(batch: int, rows: int) -> Iterator[int]:
+    """How often a block may take `rows` rows: the more often, the fewer blocks share the rows of the batch."""
+    turns = 1
+    while turns == 1 or turns // 2 * rows < batch:
+        yield turns
+        turns *= 2
+
+
+def _form(kind: str, cell: Cell, layer: Layer, limits: Limits, span: int, rows: int, turns: int, resident: bool) -> Form:
+    gates = max(cell.products)
+    chunk = chunks.get(layer.form, gates, 1)
+    lines = span * chunk.count(layer.units)
+    threads = max(LANES, min(RECURRENT_THREADS, limits.threads, -(-lines // LANES) * LANES))
+    weights = onchip.words(cell, layer.form, layer.units, span) if resident else 0
+    sums = partial_words(gates, rows, threads, span)
+    held = cell.states * rows * layer.width if kind == WHOLE else 0
+    words = weights + held + sums + staged_words(chunk, rows, layer.units, kind != WHOLE)
+    blocks = 1 if kind == WHOLE else -(-layer.units // span), -(-layer.batch // (rows * turns))
+    return Form(kind, blocks, span, rows, turns, threads, resident, weights, sums, 4 * words)
+
+
+def _fits(limits: Limits, form: Form) -> bool:
+    together = form.blocks[0] * form.blocks[1] <= limits.multiprocessors and limits.cooperative
+    once = form.kind != STEPWISE or not form.resident
+    return form.shared <= limits.shared and once and (form.kind != PERSISTENT or together)
+
+
+def clocks(limits: Limits, layer: Layer, form: Form) -> float:
+    """The time of all steps."""
+    cell = all_cells()[layer.cell]
+    nbytes = 4 * onchip.words(cell, layer.form, layer.units, form.span)
+    multiplying = form.rows * sum(cell.products) * form.span * layer.units / MULTIPLICATIONS
+    reading = nbytes / (SHARED_BYTES if form.resident else L2_BYTES)
+    step = form.turns * (max(reading, multiplying) + STEP * len(cell.products))
+    if form.kind != WHOLE:
+        step += form.turns * form.rows * len(cell.products) * 4 * layer.width / L2_BYTES
+        step += len(cell.products) * (MEETING if form.kind == PERSISTENT else LAUNCH)
+    waves = -(-form.blocks[0] * form.blocks[1] // limits.multiprocessors)
+    start = nbytes / L2_BYTES * form.resident + (MEETING if form.kind == PERSISTENT else 2 * LAUNCH * (form.kind == STEPWISE))
+    return waves * (layer.steps * step + start)

@@ -1,0 +1,56 @@
+"""States between the arrays of a call and `work`: what a block of threads reads at the start and writes at the end."""
+
+from typing import Any
+
+import numpy as np
+
+from edgelstm.cuda.cells import Cell
+from edgelstm.cuda.scalars import device
+from edgelstm.cuda.sweeps import width
+
+
+def reader(cell: Cell, rows: int) -> Any:
+    """`read(block, sequence, now, arrays)`: the states of the block's rows and units into work, h at `now`, zeros where null."""
+    return _carried(cell, rows, _read)
+
+
+def writer(cell: Cell, rows: int) -> Any:
+    """`write(block, sequence, now, arrays)`: the reverse, nothing where null."""
+    return _carried(cell, rows, _write)
+
+
+@device
+def _read(block, rows, units, work, at, source):
+    span = block.end - block.begin
+    for i in range(block.thread, rows * span, block.threads):
+        m = i // span
+        unit, row = block.begin + i - m * span, block.first + m
+        if row < block.batch:
+            value = np.float32(0.0)
+            if source.shape[0] > 0 and unit < units:
+                value = source[row * units + unit]
+            work[at + (block.local + m) * width(units) + unit] = value
+
+
+@device
+def _write(block, rows, units, work, at, target):
+    span = block.end - block.begin
+    if target.shape[0] > 0:
+        for i in range(block.thread, rows * span, block.threads):
+            m = i // span
+            unit, row = block.begin + i - m * span, block.first + m
+            if row < block.batch and unit < units:
+                target[row * units + unit] = work[at + (block.local + m) * width(units) + unit]
+
+
+def _carried(cell: Cell, rows: int, copy: Any) -> Any:
+    """`copy` for h, which is in work at `now`, and for the cell state where there is one."""
+    if len(cell.carried) == 1:
+        return device(lambda block, q, now, arrays: copy(block, rows, q.units, q.work, now, arrays[0]))
+    index = cell.carried[1][1]
+
+    def both(block, q, now, arrays):
+        copy(block, rows, q.units, q.work, now, arrays[0])
+        copy(block, rows, q.units, q.work, index * q.batch * width(q.units), arrays[1])
+
+    return device(both)

@@ -1,0 +1,130 @@
+"""A Stream whose states stay on the device: a step is one graph, frames of the host go through pinned memory, and frames on the
+device are read where they are.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgelstm.arrays import check_names, named_inputs
+from edgelstm.cuda import driver, resident
+from edgelstm.cuda.driver import on
+from edgelstm.errors import ShapeError
+from edgelstm.stream import Stream
+
+if TYPE_CHECKING:
+    from edgelstm.cuda.backend import CudaPrograms
+
+DOORS_KEPT = 8  # sets of arrays whose graph of a step is kept
+
+
+class CudaStream(Stream):
+    """Carries the recurrent states of `batch` parallel sequences on the device.
+
+    `step` and `run` take arrays of the device too and give such arrays, without copies. A step is fastest with the same arrays
+    every time: `step(frame, out)`, where the caller fills `frame` anew.
+    """
+
+    def __init__(self, programs: "CudaPrograms", batch: int = 1) -> None:
+        self._number = programs.number
+        self._doors: OrderedDict[tuple[int, ...], Callable[[], None]] = OrderedDict()
+        self._known_door: _KnownDoor | None = None
+        super().__init__(programs, batch)
+
+    def _buffer(self, shape: Sequence[int], dtype: str) -> np.ndarray:
+        with on(self._number):
+            return driver.pinned(shape, dtype)
+
+    def step(self, frame: Any, out: Any = None) -> Any:
+        """One time step; see Stream.step. Frames on the device are read in place, and the outputs are arrays of the device."""
+        known = self._known_door
+        if known is not None and known.of(frame, out):
+            with self._owned():
+                known.run()
+            return out
+        if not self._resident(frame):
+            return super().step(frame, out)
+        with self._owned():
+            return self._resident_step(frame, out)
+
+    def run(self, block: Any) -> Any:
+        if not self._resident(block):
+            return super().run(block)
+        with self._owned(), on(self._number):
+            return self._resident_block(named_inputs(self._graph, block))
+
+    def _resident(self, frames: Any) -> bool:
+        arrays = frames.values() if isinstance(frames, Mapping) else frames if isinstance(frames, list | tuple) else (frames,)
+        return any(driver.resident(array) for array in arrays)
+
+    def _resident_step(self, frame: Any, out: Any) -> Any:
+        given = frame if isinstance(frame, Mapping) else self._by_name(frame)
+        self._open_for(given)
+        with on(self._number):
+            ins, outs = self._places(given), self._results(out)
+            key = tuple(driver.address(array) for array in (*ins, *outs) if driver.resident(array))
+            if key not in self._doors:
+                self._doors[key] = self._session.door([*ins, *outs])
+            self._doors.move_to_end(key)
+            while len(self._doors) > DOORS_KEPT:
+                self._doors.popitem(last=False)
+            self._doors[key]()
+        if driver.resident(frame) and driver.resident(out):
+            self._known_door = _KnownDoor(frame, out, self._doors[key])
+        shown = [outs[k] for k in self._shown]
+        return out if out is not None else shown[0] if len(shown) == 1 else shown
+
+    def _places(self, given: Mapping[str, Any]) -> list[Any]:
+        """The memory of every input of a step: the states', and the frames'."""
+        check_names(given, self._frame_names)
+        frames = resident.given([self._graph.input(name) for name in self._frame_names], given, self._number)
+        for name, array in zip(self._frame_names, frames, strict=True):
+            expected = self._in_frames[name].shape
+            if tuple(array.shape) not in (expected, tuple(self._shapes[name])):
+                raise ShapeError(f"a frame of {name!r} has the shape {tuple(array.shape)}, expected {expected}")
+        found = dict(zip(self._frame_names, frames, strict=True)) | dict(self._kept)
+        return [found[port.name] for port in self._graph.inputs]
+
+    def _results(self, out: Any) -> list[Any]:
+        """Where every output of a step goes: into `out`, new arrays, or for carried states the stream's own."""
+        found: list[Any] = list(self._outs)
+        given = [None] * len(self._shown) if out is None else [out] if len(self._shown) == 1 else out
+        if not isinstance(given, list | tuple) or len(given) != len(self._shown):
+            raise ShapeError(f"out is a list of {len(self._shown)} arrays for this model")
+        for k, array in zip(self._shown, given, strict=True):
+            shape, dtype = self._out_frames[k].shape, self._graph.outputs[k].dtype
+            if array is not None and not driver.resident(array):
+                raise ShapeError("out is an array of the host; with frames on the device it lies there too")
+            found[k] = resident.made(shape, dtype) if array is None else resident.fitting("out", dtype, array, self._number)
+            if tuple(found[k].shape) != tuple(shape):
+                raise ShapeError(f"out has the shape {tuple(found[k].shape)}, expected {tuple(shape)}")
+        return found
+
+    def _resident_block(self, given: Mapping[str, Any]) -> Any:
+        check_names(given, self._frame_names)
+        frames = resident.given([self._graph.input(name) for name in self._frame_names], given, self._number)
+        arrays = dict(zip(self._frame_names, frames, strict=True)) | dict(self._kept)
+        shapes = {port.name: tuple(arrays[port.name].shape) for port in self._graph.inputs}
+        self._check_batch(shapes)
+        program = self._programs.for_stream(shapes, self._memory)
+        outputs = [resident.made(s, p.dtype) for s, p in zip(program.outputs, self._graph.outputs, strict=True)]
+        session = self._programs.session(program, self._memory)
+        session.bind([*(arrays[port.name] for port in self._graph.inputs), *outputs])
+        session.run()
+        shown = [outputs[k] for k in self._shown]
+        return shown[0] if len(shown) == 1 else shown
+
+
+class _KnownDoor:
+    """The arrays of the last step, where they lay, and its graph."""
+
+    def __init__(self, frame: Any, out: Any, run: Callable[[], None]) -> None:
+        self._frame, self._out, self.run = frame, out, run
+        self._places = driver.address(frame), driver.address(out)
+
+    def of(self, frame: Any, out: Any) -> bool:
+        """Whether these are the same arrays in the same places."""
+        same = frame is self._frame and out is self._out
+        return same and (driver.address(frame), driver.address(out)) == self._places
