@@ -186,7 +186,7 @@ def measure(given: argparse.Namespace) -> Iterator[Found]:
         elif row == "bytes":
             yield from tensor_bytes()
         elif row == "models":
-            yield from real_models.figures(given.corpus)
+            yield from real_models.figures(given.writer, given.denoiser, given.voice)
         else:
             yield from (speed(row, size, given.seconds) for size in sizes if size in SPEEDS[row].targets)
 
@@ -225,7 +225,11 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rows", type=_rows, default=list(ROWS), help=",".join(ROWS))
     parser.add_argument("--sizes", nargs="+", default=list(LARGE), choices=LARGE, metavar="FEATURES,UNITS")
     parser.add_argument("--litert-models", metavar="DIR", help=f"cellS_dyn_F_H.tflite files; or set {LITERT_MODELS}")
-    parser.add_argument("--corpus", metavar="DIR", type=Path, help="folder of public models and recordings, for the row models")
+    files = parser.add_argument_group("files of the row models")
+    files.add_argument("--writer", nargs=3, metavar=("MODEL.json", "WEIGHTS.hdf5", "CHARACTERS.json"), type=Path,
+                       help="a textgenrnn model and its numbers of characters")
+    files.add_argument("--denoiser", nargs=2, metavar=("MODEL.onnx", "SPEECH.wav"), type=Path, help="the first model of a DTLN")
+    files.add_argument("--voice", nargs=2, metavar=("MODEL.onnx", "SPEECH.wav"), type=Path, help="a Silero VAD")
     parser.add_argument("--seconds", type=float, default=2.0, help="time for each ratio")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true")

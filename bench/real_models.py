@@ -1,7 +1,6 @@
 """What reduced precision costs models that somebody trained, on real input: text generators, a denoiser, a voice detector.
 
-Only the text generator of the examples is part of this repository. The others lie in a folder of public models: NAME/model.*
-below `public`, and the recording of speech and a table of characters in `data`.
+Only the text generator of the examples is part of this repository. The files of the others are given by who measures.
 """
 
 import importlib.util
@@ -18,24 +17,29 @@ import edgelstm
 from bench.runners import in_precision
 from edgelstm.graph import Graph
 from edgelstm.precision import apply, calibrate, layers, resolve
-from edgelstm.precision.auto import choose
+from edgelstm.precision.reduce import Request, reduce
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-DENOISER, VOICE, SPEECH = "third_dtln_model1", "third_silero_vad_16k_op15", "silero_test.wav"
-WRITER, CHARACTERS, START, WINDOW = "third_textgenrnn_default", "textgenrnn_vocab.json", "<s>", 40
+START, WINDOW = "<s>", 40  # of the text generators
 FRAME, SHIFT = 512, 128  # samples of the denoiser's frames
 NOISE_DB = 5.0  # of speech over white noise
 LETTERS, STARTS = 200, 50
 RECURRENT = ("lstm", "gru", "simple_rnn")
 
-Check = tuple[str, float | None, Callable[[Path], float]]  # what it tells, the most it may be, how it is found
+Files = Sequence[Path]
+Check = tuple[str, float | None, Callable[..., float]]  # what it tells, the most it may be, how it is found, given the files
 
 
-def figures(corpus: Path | None) -> Iterator[dict[str, Any]]:
-    """The cost of each model, with `missing` where its files are not there."""
+def figures(writer: Files | None, denoiser: Files | None, voice: Files | None) -> Iterator[dict[str, Any]]:
+    """The cost of each model, with `missing` where its files are not given.
+
+    `writer`: architecture, weights and table of characters of a text generator; `denoiser` and `voice`: a model and a recording
+    of speech.
+    """
     yield from example_figures()
-    for what, limit, cost in CHECKS:
-        yield _row(what, limit) | ({"missing": "give --corpus"} if corpus is None else {"value": float(cost(corpus))})
+    for option, files in (("writer", writer), ("denoiser", denoiser), ("voice", voice)):
+        for what, limit, cost in CHECKS[option]:
+            yield _row(what, limit) | ({"missing": f"give --{option}"} if files is None else {"value": float(cost(*files))})
 
 
 def example_figures() -> Iterator[dict[str, Any]]:
@@ -65,46 +69,44 @@ def example_texts(precision: str, calibrated: bool, starts: int) -> list[list[st
     return [["".join(program.generate(model, vocabulary, seed, LETTERS, temperature=0)) for model in models] for seed in seeds]
 
 
-def text_difference(corpus: Path, precision: str) -> int:
-    """The same of textgenrnn's published model, which sees the last 40 characters at every step."""
-    numbers = json.loads((corpus / "data" / CHARACTERS).read_text(encoding="utf-8"))
-    folder = corpus / "public" / WRITER
-    graph = edgelstm.convert(folder / "model.json", weights=folder / "weights.hdf5", probe=False)
+def text_difference(architecture: Path, weights: Path, characters: Path, precision: str) -> int:
+    """The same of a published model, which sees the last 40 characters at every step."""
+    numbers = json.loads(characters.read_text(encoding="utf-8"))
+    graph = edgelstm.convert(architecture, weights=weights, probe=False)
     return _differing([_written(edgelstm.load(in_precision(graph, name)), numbers[START]) for name in ("float32", precision)])
 
 
-def voice_difference(corpus: Path, precision: str, ops: Collection[str] = (), others: str = "float32",
+def voice_difference(model: Path, recording: Path, precision: str, ops: Collection[str] = (), others: str = "float32",
                      calibrated: bool = False) -> float:
     """The largest difference of the probability of speech between a precision and float32, over the recording.
 
     With `ops` only the layers of these ops have it, the others that of `others`. `calibrated` on the recording's first half.
     """
-    program, graph, samples = _voice(corpus)
-    chosen = {node.name: precision if not ops or node.op in ops else others for node in layers(graph)}
-    seen = calibrate(graph, _frames(program, samples[: samples.size // 2])) if calibrated else None
-    return _largest_difference(program, samples, graph, apply(graph, chosen, seen))
+    program, graph, samples = _voice(model, recording)
+    chosen = {node.name: precision if node.op in ops else others for node in layers(graph)} if ops else precision
+    seen = _frames(program, samples[: samples.size // 2]) if calibrated else None
+    return _largest_difference(program, samples, graph, reduce(graph, Request(chosen, seen)).graph)
 
 
-def voice_difference_in_auto(corpus: Path, max_error: float) -> float:
+def voice_difference_in_auto(model: Path, recording: Path, max_error: float) -> float:
     """The same in the precisions that `auto` chooses on this machine, with the recording as calibration data."""
-    program, graph, samples = _voice(corpus)
-    calibration = calibrate(graph, _frames(program, samples))
-    chosen, _ = choose(graph, calibration, max_error)
-    return _largest_difference(program, samples, graph, apply(graph, chosen, calibration))
+    program, graph, samples = _voice(model, recording)
+    found = reduce(graph, Request("auto", _frames(program, samples), max_error))
+    return _largest_difference(program, samples, graph, found.graph)
 
 
-def denoising_loss(corpus: Path, precision: str) -> float:
+def denoising_loss(model: Path, recording: Path, precision: str) -> float:
     """dB that the denoised recording loses to the one of float32."""
-    exact, reduced = (denoised_db(corpus, name) for name in ("float32", precision))
+    exact, reduced = (denoised_db(model, recording, name) for name in ("float32", precision))
     return exact - reduced
 
 
-def denoised_db(corpus: Path, precision: str) -> float:
+def denoised_db(model: Path, recording: Path, precision: str) -> float:
     """Scale-invariant signal-to-distortion ratio of the recording with noise, denoised by the mask, against the clean one."""
-    clean = _program("voice_activity/detect.py").read_wav(corpus / "data" / SPEECH)
+    clean = _program("voice_activity/detect.py").read_wav(recording)
     noise = np.random.default_rng(5).standard_normal(clean.size)
     noise *= np.sqrt(np.mean(np.square(clean, dtype=np.float64)) / np.mean(noise**2)) * 10 ** (-NOISE_DB / 20)
-    stream = edgelstm.load(in_precision(_converted(corpus, DENOISER), precision)).stream()
+    stream = edgelstm.load(in_precision(_converted(model), precision)).stream()
     return si_sdr_db(clean, denoised(stream, (clean + noise).astype(np.float32)))
 
 
@@ -125,11 +127,11 @@ def si_sdr_db(clean: np.ndarray, found: np.ndarray) -> float:
     return float(10 * np.log10(np.sum(target**2) / np.sum((found - target) ** 2)))
 
 
-def _voice(corpus: Path) -> tuple[ModuleType, Graph, np.ndarray]:
+def _voice(model: Path, recording: Path) -> tuple[ModuleType, Graph, np.ndarray]:
     """The example program, the detector's graph and the recording."""
     program = _program("voice_activity/detect.py")
-    graph = _converted(corpus, VOICE, sr=program.RATE, sequence=program.FRAME + program.CONTEXT)
-    return program, graph, program.read_wav(corpus / "data" / SPEECH)
+    graph = _converted(model, sr=program.RATE, sequence=program.FRAME + program.CONTEXT)
+    return program, graph, program.read_wav(recording)
 
 
 def _frames(program: ModuleType, samples: np.ndarray) -> np.ndarray:
@@ -171,22 +173,27 @@ def _program(path: str) -> ModuleType:
 
 
 @cache
-def _converted(corpus: Path, name: str, **fix: int) -> Graph:
-    return edgelstm.convert(corpus / "public" / name / "model.onnx", fix=fix or None, probe=False)
+def _converted(model: Path, **fix: int) -> Graph:
+    return edgelstm.convert(model, fix=fix or None, probe=False)
 
 
-CHECKS: tuple[Check, ...] = (
-    (f"textgenrnn in bfloat16: greedy characters of {LETTERS} that differ", 0.0,
-     partial(text_difference, precision="bfloat16")),
-    ("DTLN's first model in int8: SI-SDR lost, dB", 0.1, partial(denoising_loss, precision="int8")),
-    ("Silero VAD in int8: largest difference of a probability", 0.02, partial(voice_difference, precision="int8")),
-    ("the same, calibrated on the first half", 0.02, partial(voice_difference, precision="int8", calibrated=True)),
-    ("only the LSTM in int8", None, partial(voice_difference, precision="int8", ops=RECURRENT)),
-    ("only the LSTM in int8, calibrated", 0.02,
-     partial(voice_difference, precision="int8", ops=RECURRENT, calibrated=True)),
-    ("LSTM in int8, convolutions in bfloat16, calibrated", 0.02,
-     partial(voice_difference, precision="int8", ops=RECURRENT, others="bfloat16", calibrated=True)),
-    ("all in bfloat16", 0.02, partial(voice_difference, precision="bfloat16")),
-    ("all in bfloat16, calibrated", 0.02, partial(voice_difference, precision="bfloat16", calibrated=True)),
-    ("in auto with max_error 0.02, calibrated on all of it", 0.02, partial(voice_difference_in_auto, max_error=0.02)),
-)
+CHECKS: dict[str, tuple[Check, ...]] = {
+    "writer": ((f"text generator in bfloat16: greedy characters of {LETTERS} that differ", 0.0,
+                partial(text_difference, precision="bfloat16")),),
+    "denoiser": (("denoiser in int8: SI-SDR lost, dB", 0.1, partial(denoising_loss, precision="int8")),),
+    "voice": (
+        ("voice detector in int8: largest difference of a probability", 0.02, partial(voice_difference, precision="int8")),
+        ("the same, calibrated on the first half", 0.02, partial(voice_difference, precision="int8", calibrated=True)),
+        ("in int8x16, calibrated", 0.02, partial(voice_difference, precision="int8x16", calibrated=True)),
+        ("only the LSTM in int8", None, partial(voice_difference, precision="int8", ops=RECURRENT)),
+        ("only the LSTM in int8, calibrated", 0.02,
+         partial(voice_difference, precision="int8", ops=RECURRENT, calibrated=True)),
+        ("all but the LSTM in int8, calibrated", 0.02,
+         partial(voice_difference, precision="float32", ops=RECURRENT, others="int8", calibrated=True)),
+        ("LSTM in int8, convolutions in bfloat16, calibrated", 0.02,
+         partial(voice_difference, precision="int8", ops=RECURRENT, others="bfloat16", calibrated=True)),
+        ("all in bfloat16", 0.02, partial(voice_difference, precision="bfloat16")),
+        ("all in bfloat16, calibrated", 0.02, partial(voice_difference, precision="bfloat16", calibrated=True)),
+        ("in auto with max_error 0.02, calibrated on all of it", 0.02, partial(voice_difference_in_auto, max_error=0.02)),
+    ),
+}

@@ -6,6 +6,10 @@
 Every runtime is held against the float64 reference first, with frames that change; one that misses it is not timed. Then short
 bursts of all runtimes take turns. A time is the median of the bursts, a ratio the median of the ratios within each turn, which
 what else the machine does disturbs least; `spread` gives their quartiles. A ratio below 1 says that EdgeLSTM is faster.
+
+The threads of some runtimes go on spinning after a call (ONNX Runtime's for some 40 ms, PyTorch's for 8) and keep a processor
+that the next runtime needs. So where several threads are compared, every burst begins when all threads have come to rest, and
+with a call that is not timed: each runtime is seen as in a program that uses it alone, call after call.
 """
 
 import argparse
@@ -28,7 +32,6 @@ from bench.runners import NotComparable, Runner, Work, edgelstm_runner
 from edgelstm.benchmark import timing
 from edgelstm.errors import DeviceError
 
-THREADS_SETTLE = 3e-3  # seconds between bursts on several threads, so that spinning ones of the last runtime come to rest
 CHECKED_FRAMES, CHECKED_SEQUENCES, TIMED_FRAMES = 50, 2, 64
 TOLERANCE = 5e-6  # absolute, of float32 outputs of unit scale
 
@@ -50,8 +53,7 @@ def compare(row: str, work: Work, peers: Sequence[str], limits: ceilings.Ceiling
         return found | {"missing": missing}
     inputs = checked_inputs(work)[0]
     timed = inputs if not work.is_step else list(islice(cycle(inputs), TIMED_FRAMES))
-    pause = THREADS_SETTLE if work.threads > 1 else 0.0
-    turns = timing.turns([entry.runner.burst for entry in entries], timed, seconds, pause)
+    turns = timing.turns([entry.runner.burst for entry in entries], timed, seconds, settled=work.threads > 1)
     names = [entry.runner.name for entry in entries]
     times = {name: 1e6 * float(median) for name, median in zip(names, np.median(turns, axis=0), strict=True)}
     errors = {entry.runner.name: entry.error for entry in entries}

@@ -3,8 +3,8 @@
     python -m bench.startup [--repeats 15] [--json]
 
 Rows: `import edgelstm`; a process that loads a converted model and prints its first output, with the kernels cached; the same
-through the command line; and, once, with an empty cache. Beside the times stands the most memory that a process held, where the
-system tells it.
+through the command line; and, once, with an empty cache. Beside the times stands the most memory that a process held, where
+Linux tells it.
 """
 
 import argparse
@@ -24,25 +24,26 @@ FIRST_OUTPUT = (
     "import sys, numpy, edgelstm; m = edgelstm.load(sys.argv[1]); "
     "print(m.stream().step(numpy.zeros(m.inputs[0].shape[-1], 'float32')))"
 )
+PEAK = """
+import pathlib
+status = pathlib.Path('/proc/self/status')
+print(*[line.split()[1] for line in (status.read_text() if status.exists() else 'VmHWM 0').splitlines() if line.startswith('VmHWM')])
+"""
 
 
-def process(command: list[str], **environment: str) -> tuple[float, float]:
-    """Wall time of one process in seconds and the most memory it held in MiB, 0 where that is not known. Raises
-    CalledProcessError when it fails.
-    """
+def seconds(command: list[str], **environment: str) -> float:
+    """Wall time of one process. Raises CalledProcessError when it fails."""
     start = time.perf_counter()
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tempfile.gettempdir(),
-                             env={**os.environ, **environment})
-    if not hasattr(os, "wait4"):
-        child.wait()
-        peak = 0.0
-    else:
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode, peak = os.waitstatus_to_exitcode(status), usage.ru_maxrss / (1 << (20 if sys.platform == "darwin" else 10))
-    taken = time.perf_counter() - start
-    if child.returncode:
-        raise subprocess.CalledProcessError(child.returncode, command)
-    return taken, peak
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tempfile.gettempdir(),
+                   env={**os.environ, **environment})
+    return time.perf_counter() - start
+
+
+def peak(command: list[str]) -> float:
+    """The most memory in MiB that a process of `python -c` held, 0 where the system does not tell it."""
+    python, option, code, *arguments = command
+    said = subprocess.run([python, option, code + PEAK, *arguments], check=True, capture_output=True, text=True).stdout
+    return float(said.split()[-1]) / 1024
 
 
 def commands(folder: Path) -> dict[str, list[str]]:
@@ -62,20 +63,20 @@ def commands(folder: Path) -> dict[str, list[str]]:
 
 
 def measure(repeats: int) -> dict[str, dict[str, float]]:
-    """Median milliseconds, the median of the paired ratios to the baseline, and median peaks of memory, by command."""
+    """Median milliseconds, the median of the paired ratios to the baseline, and the peak of memory where it is told, by command."""
     with tempfile.TemporaryDirectory() as name:
         runs = commands(Path(name))
         with tempfile.TemporaryDirectory() as empty:
-            cold, peak = process(runs["load, first output"], EDGELSTM_CACHE=empty)
+            cold = seconds(runs["load, first output"], EDGELSTM_CACHE=empty)
         for command in runs.values():
-            process(command)
-        rounds = [{key: process(command) for key, command in runs.items()} for _ in range(repeats)]
+            seconds(command)
+        rounds = [{key: seconds(command) for key, command in runs.items()} for _ in range(repeats)]
+        peaks = {key: peak(command) for key, command in runs.items() if command[1] == "-c"}
     base = "import numpy"
-    table = {key: {"ms": 1e3 * statistics.median(r[key][0] for r in rounds),
-                   "ratio": statistics.median(r[key][0] / r[base][0] for r in rounds),
-                   "mib": statistics.median(r[key][1] for r in rounds)} for key in runs}
-    ratio = cold / statistics.median(r[base][0] for r in rounds)
-    return table | {"empty cache, first output": {"ms": 1e3 * cold, "ratio": ratio, "mib": peak}}
+    table = {key: {"ms": 1e3 * statistics.median(r[key] for r in rounds), "mib": peaks.get(key, 0.0),
+                   "ratio": statistics.median(r[key] / r[base] for r in rounds)} for key in runs}
+    ratio = cold / statistics.median(r[base] for r in rounds)
+    return table | {"empty cache, first output": {"ms": 1e3 * cold, "ratio": ratio, "mib": 0.0}}
 
 
 def main() -> int:
@@ -88,7 +89,7 @@ def main() -> int:
         print(json.dumps(table, indent=1))
     else:
         for key, row in table.items():
-            print(f"{key:28} {row['ms']:9.1f} ms   {row['ratio']:6.2f} x {row['mib']:7.1f} MiB")
+            print(f"{key:28} {row['ms']:9.1f} ms   {row['ratio']:6.2f} x" + f"{row['mib']:8.1f} MiB" * (row["mib"] > 0))
     return 0
 
 

@@ -91,7 +91,7 @@ def choose(graph: Graph, threads: int = 1, batch: int = 1, steps: int | None = N
     whole_number("the batch that device='auto' measures", batch)
     cpu = Model(graph, "cpu", threads)
     try:
-        gpu = on_device(graph, "cuda", threads, fallback)
+        gpu = on_device(graph, "cuda", threads if fallback else 1, fallback)
         row = crossover({"cpu": cpu, "cuda": gpu}, [batch], steps)[0]
     except MISSING as error:
         return _told(cpu, f"device='auto' runs this model on the CPU: {_line(error)}", stacklevel=5)

@@ -7,18 +7,30 @@ from queue import SimpleQueue
 
 Job = list[Callable[[], None]]  # what is to be run, until somebody takes it
 
-_queues: list["SimpleQueue[Job]"] = []  # what every helper waits for
+
+class Helpers:
+    """The threads of this process, as many as were ever needed at once."""
+
+    def __init__(self) -> None:
+        self._queues: list[SimpleQueue[Job]] = []
+
+    def __len__(self) -> int:
+        return len(self._queues)
+
+    def begin(self, calls: Sequence[Callable[[], None]]) -> list[Job]:
+        """Wakes a helper for every call, and returns at once. The calls must not raise."""
+        while len(self._queues) < len(calls):
+            self._queues.append(SimpleQueue())
+            threading.Thread(target=_wait, args=(self._queues[-1],), name="edgelstm", daemon=True).start()
+        jobs: list[Job] = [[call] for call in calls]
+        for queue, job in zip(self._queues, jobs, strict=False):
+            queue.put(job)
+        return jobs
 
 
-def begin(calls: Sequence[Callable[[], None]]) -> list[Job]:
-    """Wakes a helper for every call, and returns at once. The calls must not raise."""
-    while len(_queues) < len(calls):
-        _queues.append(SimpleQueue())
-        threading.Thread(target=_wait, args=(_queues[-1],), name="edgelstm", daemon=True).start()
-    jobs: list[Job] = [[call] for call in calls]
-    for queue, job in zip(_queues, jobs, strict=False):
-        queue.put(job)
-    return jobs
+def current() -> Helpers:
+    """The helpers of this process."""
+    return _current[0]
 
 
 def withdraw(job: Job) -> bool:
@@ -30,11 +42,6 @@ def serve(job: Job) -> None:
     """Does a job that was not withdrawn."""
     for call in _taken(job):
         call()
-
-
-def count() -> int:
-    """How many helpers there are."""
-    return len(_queues)
 
 
 def _taken(job: Job) -> Job:
@@ -50,5 +57,10 @@ def _wait(queue: "SimpleQueue[Job]") -> None:
         serve(queue.get())
 
 
+def _start_anew() -> None:
+    _current[0] = Helpers()
+
+
+_current = [Helpers()]
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_queues.clear)
+    os.register_at_fork(after_in_child=_start_anew)

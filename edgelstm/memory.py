@@ -1,11 +1,14 @@
 """Aligned memory for arenas, states and packed weights; large weights lie in huge pages where the system has such."""
 
 from collections.abc import Sequence
+from ctypes import addressof, c_char
 
 import numpy as np
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 HUGE_PAGE = 2**21  # bytes, on x86-64 and on aarch64 with pages of 4 KiB
+
+_first_byte = c_char.from_buffer
 
 
 def aligned_zeros(shape: Sequence[int], dtype: str | type = "float32") -> np.ndarray:
@@ -55,6 +58,11 @@ def _mapped(nbytes: int, pages: int) -> np.ndarray | None:
 
 def address(array: np.ndarray) -> int:
     """Address of the first byte of an array."""
+    if array.flags.writeable:
+        try:
+            return addressof(_first_byte(array))  # four times as fast as what follows
+        except (TypeError, ValueError):  # it is empty, lies in several pieces, or is of a type that buffers don't know
+            pass
     return array.__array_interface__["data"][0]
 
 

@@ -10,7 +10,6 @@ from edgelstm.arrays import complete, named_inputs
 from edgelstm.errors import DeviceError, FormatError
 from edgelstm.graph import Graph, TensorSpec
 from edgelstm.program.lowering import PackedWeights
-from edgelstm.program.plan import plan
 from edgelstm.programs import Programs
 from edgelstm.record import record
 from edgelstm.session import SessionPool
@@ -138,7 +137,7 @@ class Model:
         shapes = step_shapes(self._graph, batch, steps)
         states = self._programs.stream_layout(batch) if self.streaming.ok else None
         packed = PackedWeights()
-        program = plan(self._graph, shapes, self._programs.lanes, packed, states)
+        program = self._programs.planned(shapes, packed, states)
         explicit = sum(int(np.prod(shapes[name], dtype=np.int64)) * np.dtype(self._graph.input(name).dtype).itemsize
                        for name, _ in self._graph.states)
         weights = sum(array.nbytes for array in self._graph.constants.values())
@@ -147,7 +146,7 @@ class Model:
 
 def load(source: str | PathLike | bytes | BinaryIO | Graph, device: str = "cpu", threads: int = 1, *,
          fallback: str | None = None, batch: int = 1, steps: int | None = None) -> Model:
-    """A Model from an .elstm path, bytes, a binary file object or a Graph; see edgelstm.load. Raises FormatError, DeviceError."""
+    """A Model from a path, bytes, a binary file object or a Graph; see edgelstm.load. Raises FormatError, DeviceError."""
     graph = _graph(source)
     if device == "cpu" and fallback is None:
         return Model(graph, device, threads)

@@ -125,6 +125,10 @@ class Programs:
             return StateLayout({}, {}, 0)
         return state_layout(self.graph, step_shapes(self.graph, batch, 1), self.streaming.carriers)
 
+    def planned(self, shapes: Shapes, packed: PackedWeights, states: StateLayout | None = None, members: int = 1) -> Program:
+        """The program for these input shapes, its kernels not linked."""
+        return plan(self.graph, shapes, self.lanes, packed, states, members)
+
     def renew_lock(self) -> None:
         """A lock that no thread holds: for a forked child, where the threads of the parent don't exist."""
         self._lock = threading.Lock()
@@ -143,7 +147,7 @@ class Programs:
             return found
 
     def _linked(self, shapes: Shapes, states: StateLayout | None, members: int = 1) -> Program:
-        program = plan(self.graph, shapes, self.lanes, self._packed, states, members)
+        program = self.planned(shapes, self._packed, states, members)
         entries = native.link(set(program.kernels))
         words = program.words.copy()
         words[program.entry_words] = [entries[name] for name in program.kernels]

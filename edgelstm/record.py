@@ -70,7 +70,8 @@ def _initializer(cls: type, names: tuple[str, ...]) -> Callable[..., None]:
         for name, make in made.items():
             if name not in values:
                 values[name] = make()
-        if len(values) != count or len(args) > count or given and not (known.issuperset(given) and given.keys().isdisjoint(names[:len(args)])):
+        twice = given and not given.keys().isdisjoint(names[:len(args)])
+        if len(values) != count or len(args) > count or twice or not known.issuperset(given):
             _explain(cls, names, known - defaults.keys() - made.keys(), args, given)
         if after is not None:
             after(self)
@@ -78,10 +79,12 @@ def _initializer(cls: type, names: tuple[str, ...]) -> Callable[..., None]:
     return __init__
 
 
-def _explain(cls: type, names: tuple[str, ...], needed: frozenset[str], args: tuple[Any, ...], given: dict[str, Any]) -> NoReturn:
+def _explain(cls: type, names: tuple[str, ...], needed: frozenset[str], args: tuple[Any, ...],
+             given: dict[str, Any]) -> NoReturn:
     missing = [name for name in names[len(args):] if name in needed and name not in given]
     wrong = sorted(given.keys() - set(names[len(args):]))
-    raise TypeError(f"{cls.__name__} takes {', '.join(names)}: {len(args)} given by place, missing {missing}, unknown or twice {wrong}")
+    raise TypeError(f"{cls.__name__} takes {', '.join(names)}: {len(args)} given by place, missing {missing}, "
+                    f"unknown or twice {wrong}")
 
 
 def _values(one: Any) -> tuple[Any, ...]:

@@ -1,5 +1,6 @@
-"""Runs test files on the simulator of numba.cuda, which must be switched on before numba is imported: in a process of its
-own.
+"""Runs test files on the simulator of numba.cuda, which must be switched on before numba is imported: in a process of its own.
+
+With EDGELSTM_GPU=1 the same files run on the GPU of this machine, with all cases.
 """
 
 import importlib.util
@@ -13,12 +14,20 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
 INSTALLED = importlib.util.find_spec("numba_cuda") is not None
+ON_GPU = os.environ.get("EDGELSTM_GPU") == "1" and not SIMULATED
+CHOSEN = INSTALLED and (SIMULATED or ON_GPU)
 
 if SIMULATED:
     sys.setswitchinterval(2e-5)  # its threads wait for each other
 
 needs_package = pytest.mark.skipif(not INSTALLED, reason="numba-cuda is not installed: pip install 'edgelstm[cuda]'")
-on_simulator = pytest.mark.skipif(not (SIMULATED and INSTALLED), reason="runs on the simulator, from tests/test_cuda.py")
+on_simulator = pytest.mark.skipif(not CHOSEN, reason="runs on the simulator, from tests/test_cuda.py")
+
+
+def files() -> list[str]:
+    """The test files that run on the simulator."""
+    found = sorted(path for path in (ROOT / "tests").glob("test_cuda_*.py") if "cuda_simulator.on_simulator" in path.read_text())
+    return [path.name for path in found]
 
 
 def run_tests(*files: str) -> None:

@@ -1,6 +1,8 @@
 """`edgelstm bench` and the side-by-side benchmark: what they tell, refuse and compare. Times themselves are not judged."""
 
 import json
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -178,3 +180,21 @@ def test_percentiles_and_turns():
     calls = []
     taken = timing.turns([calls.extend, lambda xs: None], [1, 2, 3], 0.01)
     assert taken.shape[1] == 2 and len(taken) >= timing.LEAST_TURNS and set(calls) == {1, 2, 3}
+
+
+def test_settled_turns_begin_without_threads_that_are_busy_for_another():
+    busy, found = [], []
+
+    def spin():
+        end = time.perf_counter() + 0.03
+        while time.perf_counter() < end:
+            pass
+
+    def spinning(xs):
+        busy.append(threading.Thread(target=spin))
+        busy[-1].start()
+
+    timing.turns([spinning, lambda xs: found.append(any(thread.is_alive() for thread in busy))], [1], 0.01, settled=True)
+    assert found[-2 * timing.LEAST_TURNS:] == [False] * (2 * timing.LEAST_TURNS)
+    for thread in busy:
+        thread.join()

@@ -31,10 +31,17 @@ def no_gpu(monkeypatch):
     monkeypatch.setattr(model, "_programs", programs)
 
 
+class Pretended(Programs):
+    """The CPU as a GPU."""
+
+    def takes(self, inputs):
+        return False
+
+
 @pytest.fixture
 def measured(monkeypatch):
     """A GPU, which is the CPU, and what is measured of both; gives the batches and steps that were asked for."""
-    monkeypatch.setattr(model, "_programs", lambda graph, device, threads: Programs(graph))
+    monkeypatch.setattr(model, "_programs", lambda graph, device, threads: Pretended(graph))
     monkeypatch.setattr(devices, "medians", lambda runs, seconds=0.0: {"cpu": 40e-6, "cuda": 12e-6})
     asked, real = [], devices.call
 

@@ -108,6 +108,15 @@ def test_calls_can_be_made_again_and_again(make, steps):
         run()
 
 
+def test_threads_are_those_of_the_cpu(monkeypatch):
+    asked = []
+    monkeypatch.setattr(devices, "on_device", lambda graph, _, threads, fallback: asked.append(threads) or model.Model(graph))
+    monkeypatch.setattr(devices, "medians", lambda runs, seconds=0.0: {"cpu": 1.0, "cuda": 2.0})
+    with pytest.warns(DeviceWarning):
+        assert edgelstm.load(sequence_graph(), device="auto", threads=2)._threads.count == 2
+    assert asked == [1]
+
+
 @pytest.mark.parametrize("device", ["tpu", "cuda:", "cuda:-1", "cuda:x", "CUDA", 3, None])
 @pytest.mark.parametrize("fallback", [None, "cpu"])
 def test_unknown_devices_are_refused(device, fallback):

@@ -118,7 +118,7 @@ def test_weights_that_are_no_matrices_are_counted_and_refused(cell, precision):
 @pytest.mark.parametrize("new", [{"stride": 2**62}, {"dilation": 2**62}, {"padding": "explicit", "pads": (2**40, 0)},
                                  {"stride": 1e300}])
 def test_windows_of_a_convolution_fit_64_bits(new):
-    facts = [Fact((1, 9, 2), "float32"), Fact((3, 2, 4), "float32"), None, None]
+    facts = [Fact((1, 9, 2), "float32"), Fact((3, 2, 4), "float32"), None, None, None]
     with pytest.raises(EdgeLSTMError, match="window"):
         Conv1d().infer(check_attrs(Conv1d(), {"padding": "causal", **new}), facts)
 
@@ -131,6 +131,6 @@ def test_sums_of_int8_stay_within_32_bits():
     graph = net.graph(y=net.builder.add("dense", x, net.builder.constant(np.ones((n_in, 1), np.float32), "w"), name="dense"))
     with pytest.raises(PrecisionError, match=f"'dense'.*sums {n_in} products"):
         edgelstm.precision.apply(graph, {"dense": "int8"})
-    facts = [Fact((1, n_in), "float32"), Fact((n_in, 1), "int8"), None, Fact((1,), "float32")]
+    facts = [Fact((1, n_in), "float32"), Fact((n_in, 1), "int8"), None, Fact((1,), "float32"), None]
     with pytest.raises(ShapeError, match=f"sums {n_in} products"):
         Dense().infer(check_attrs(Dense(), {"precision": "int8"}), facts)

@@ -21,7 +21,8 @@ from edgelstm.native.machine import _ask
 from edgelstm.native.target import CROSS_TARGETS
 from tests.test_ops import CASES, graph_of
 
-HAS_IMAGES = linking.image(executor_object(_ask())) is not None and mapped.addresses(image.Image(b"\xc3" * 4, 0, {"a": 0})) is not None
+HAS_IMAGES = (linking.image(executor_object(_ask())) is not None
+              and mapped.addresses(image.Image(b"\xc3" * 4, 0, {"a": 0})) is not None)
 ON_LINUX = pytest.mark.skipif(not HAS_IMAGES, reason="this system maps no images: kernels are loaded by LLVM")
 AARCH64 = CROSS_TARGETS["aarch64"]
 OPS = ("lstm", "gru", "simple_rnn", "conv1d", "dense", "softmax", "layer_norm", "embedding", "elu", "gelu", "erf")
@@ -101,9 +102,9 @@ def test_what_needs_a_linker_or_memory_of_its_own_has_no_image(ir, target):
 def test_hostile_relocations_have_no_image(content):
     for entry in relocations(content):
         absolute = 1 if content[MACHINE] == 62 else 257
-        for at, form, value in ((entry, "<Q", 1 << 20), (entry, "<Q", 2**64 - 2), (entry + 8, "<I", absolute), (entry + 8, "<I", 99),
-                                (entry + 12, "<I", 0), (entry + 12, "<I", 1 << 30), (entry + 16, "<q", 1 << 40),
-                                (entry + 16, "<q", -(2**63))):
+        for at, form, value in ((entry, "<Q", 1 << 20), (entry, "<Q", 2**64 - 2),
+                                (entry + 8, "<I", absolute), (entry + 8, "<I", 99),
+                                (entry + 12, "<I", 0), (entry + 12, "<I", 1 << 30), (entry + 16, "<q", 1 << 40), (entry + 16, "<q", -(2**63))):
             assert linking.image(changed(content, at, form, value)) is None, (at - entry, value)
 
 
@@ -117,8 +118,8 @@ def test_hostile_headers_have_no_image(content):
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.sampled_from(["x86-64-v3", "aarch64"]), st.lists(st.tuples(st.integers(0), st.integers(0, 255)), min_size=1, max_size=4),
-       st.integers(0, 40))
+@given(st.sampled_from(["x86-64-v3", "aarch64"]),
+       st.lists(st.tuples(st.integers(0), st.integers(0, 255)), min_size=1, max_size=4), st.integers(0, 40))
 def test_damaged_objects_have_an_image_or_none(target, damage, cut):
     found = bytearray(kernel_object("tanh_f32", CROSS_TARGETS[target]))
     for at, byte in damage:
@@ -195,15 +196,16 @@ def test_an_aarch64_image_runs_where_no_linker_saw_it(tmp_path):
         "x": ", ".join(map(str, x.view(np.int32))), "n": x.size, "entry": code.symbols["edgelstm_tanh_f32"],
         "thunk": executor.symbols[THUNKS[5]], "cell": executor.symbols[CELLS] + 40, "zeros": executor.zeros})
     boards = Path(__file__).parent / "boards"
-    subprocess.run([tools[0], "-O1", "-ffreestanding", "-nostdlib", "-static", "-I", boards, "program.c", boards / "linux.c", "-o",
-                    "program"], cwd=tmp_path, check=True)
+    subprocess.run([tools[0], "-O1", "-ffreestanding", "-nostdlib", "-static", "-I", boards, "program.c", boards / "linux.c",
+                    "-o", "program"], cwd=tmp_path, check=True)
     printed = subprocess.run([tools[1], "./program"], cwd=tmp_path, capture_output=True, check=True).stdout
     np.testing.assert_allclose(np.frombuffer(printed, np.float32), np.tanh(x.astype(np.float64)), rtol=0, atol=2e-7)
 
 
 PROGRAM = """
 #include "board.h"
-__asm__(".section .images,\\"awx\\"\\n.globl executor, kernel\\n.balign 65536\\nexecutor:\\n.incbin \\"executor.bin\\"\\n.balign 65536\\n.zero %(zeros)d\\n"
+__asm__(".section .images,\\"awx\\"\\n.globl executor, kernel\\n.balign 65536\\nexecutor:\\n"
+        ".incbin \\"executor.bin\\"\\n.balign 65536\\n.zero %(zeros)d\\n"
         ".balign 4096\\nkernel:\\n.incbin \\"kernel.bin\\"\\n.previous\\n");
 extern char executor[], kernel[];
 static int x[] = {%(x)s}, y[%(n)d];

@@ -18,7 +18,7 @@ from edgelstm.precision.measure import default_data
 from tests.conftest import stacked_graph
 
 NAMES = ("float32", "bfloat16", "int8", "int4")
-SPEED = {"float32": 1.0, "bfloat16": 0.6, "int8": 0.3, "int4": 0.4, "int8-static": 0.2}
+SPEED = {"float32": 1.0, "bfloat16": 0.6, "int8": 0.3, "int4": 0.4, "int8-static": 0.2, "int8x16": 0.35}
 
 
 def tried(layer: int, times: list[float], errors: list[float]) -> list[auto.Tried]:
@@ -100,7 +100,7 @@ def test_the_whole_model_keeps_the_limit(graph, limit):
     assert choice.error <= limit and set(precisions) == {"lstm", "gru", "simple_rnn", "dense"}
     assert (set(precisions.values()) == {"float32"}) == (limit == 0)
     if limit == 10:
-        assert set(precisions.values()) == {"int8"}
+        assert precisions == dict.fromkeys(("lstm", "gru", "simple_rnn"), "int8") | {"dense": "int8x16"}
 
 
 def test_float32_stays_where_nothing_is_faster(graph):
@@ -119,7 +119,7 @@ def test_the_clock_times_every_variant_of_every_layer(graph):
         return timings
 
     auto.choose(graph, None, None, clock)
-    assert seen == [["float32", "bfloat16", "int8", "int4"]] * 4
+    assert seen == [["float32", "bfloat16", "int8", "int8x16", "int4"]] * 3 + [["float32", "bfloat16", "int8x16", "int4"]]
 
 
 def test_calibration_adds_the_fixed_scales(graph, rng):
@@ -139,7 +139,7 @@ def test_table_and_json(graph):
     precisions, choice = auto.choose(graph, None, 0.05, by_precision)
     heads, cells = choice.cells()
     plain = json.loads(json.dumps(choice.as_dict()))
-    assert len(cells) == len(plain["tried"]) == 16 and all(len(row) == len(heads) for row in cells)
+    assert len(cells) == len(plain["tried"]) == 19 and all(len(row) == len(heads) for row in cells)
     assert {row["layer"]: row["precision"] for row in plain["tried"] if row["chosen"]} == precisions == plain["precisions"]
     assert [row[-1] == "chosen" for row in cells] == [row["chosen"] for row in plain["tried"]]
 

@@ -41,7 +41,7 @@ def test_verify_tells_the_layers_of_a_reduced_file(exact, int8, capsys, tmp_path
     error = max(np.max(np.abs(limited[name] - y[name])) for name in y)
     assert code == 0 and found["ok"] and found["limit"] == 0.5
     assert found["max_error"] == pytest.approx(error, abs=1e-5)
-    assert {row["precision"] for row in found["rows"]} == {"int8", None}
+    assert {row["precision"] for row in found["rows"]} == {"int8", "int8x16", None}
     assert set(found["rows"][0]["drift"]) == {"1", "10", "100", "1000"}
 
 

@@ -101,7 +101,7 @@ def test_what_a_name_means(layer, nodes):
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"precision": "int9"}, "supported are float32, bfloat16, int8, int8-static, int4, auto, integer, integer-ports"),
+    ({"precision": "int9"}, "supported are float32, bfloat16, int8, int8-static, int8x16, int4, auto, integer, integer-ports"),
     ({"precision": {"cell": "int9"}}, "'int9' is not supported"),
     ({"precision": {"cell": "auto"}}, "'auto' is for whole models"),
     ({"precision": 8}, "precision is 8"),
@@ -134,7 +134,23 @@ def test_max_error_is_that_of_the_calibration_data(source, data, tmp_path):
     exact, found = (edgelstm.load(g).predict(data) for g in (edgelstm.convert(source), graph))
     assert told["error"] == pytest.approx(np.max(np.abs(exact - found))) and told["max_error"] == 0.5
     with pytest.raises(edgelstm.PrecisionError, match="on the calibration data is"):
-        edgelstm.convert(source, precision="int8", calibration=data, max_error=told["error"] * 0.9)
+        edgelstm.convert(source, precision="int8", calibration=data, max_error=told["error"] * 0.01)
+
+
+@pytest.mark.parametrize("given", [{"calibrated": True}, {"calibrated": True, "max_error": 0.5}, {"max_error": 0.5}])
+def test_int8_reads_activations_of_16_bits_where_8_miss_the_limit(given, source, data):
+    """And says so. The usual limit is a hundredth of the largest output, on calibration data; max_error takes its place."""
+    options = {"calibration": data if given.get("calibrated") else None}
+    coarse = edgelstm.convert(source, precision="int8", max_error=0.5, **options)
+    assert set(precisions(coarse).values()) <= {"int8", "int8x16"} and precisions(coarse)["cell"] == "int8" and not coarse.notes
+    error, exact = coarse.provenance["precision"]["error"], edgelstm.load(edgelstm.convert(source)).predict(data)
+    limit = np.max(np.abs(exact)) / 100 if "max_error" not in given else 0.97 * error
+    found = edgelstm.convert(source, precision="int8", **options, **({} if "max_error" not in given else {"max_error": limit}))
+    finer = error > limit
+    assert precisions(found)["cell"] == ("int8x16" if finer else "int8")
+    assert any("int8x16 in place of int8 for cell" in note for note in found.notes) == finer
+    named = edgelstm.convert(source, precision={"cell": "int8"}, **options)
+    assert precisions(named)["cell"] == "int8" and not named.notes
 
 
 def test_stored_bytes_are_told(tmp_path, capsys):
@@ -148,7 +164,7 @@ def test_stored_bytes_are_told(tmp_path, capsys):
     assert main(["info", str(tmp_path / "small.elstm"), "--json"]) == 0
     layers = json.loads(capsys.readouterr().out)["layers"]
     names = ("lstm", "gru", "simple_rnn", "dense")
-    assert {layer["name"]: layer["precision"] for layer in layers} == dict.fromkeys(names, "int8")
+    assert {layer["name"]: layer["precision"] for layer in layers} == dict.fromkeys(names, "int8") | {"dense": "int8x16"}
     assert sum(layer["bytes"] for layer in layers) == edgelstm.load(small).footprint().weights
     assert sum(layer["parameters"] for layer in layers) == graph.parameters
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from edgelstm.errors import PrecisionError
 from edgelstm.ops.stored import nibbles, pack_nibbles
-from edgelstm.precision.quantize import bfloat16, quantize
+from edgelstm.precision.quantize import bfloat16, quantize, quantize_with_factors
 
 SHAPES = [(1, 1), (3, 17), (31, 5), (32, 4), (33, 8), (65, 33), (0, 4), (4, 0)]
 ODD_FLOATS = np.array([0.0, -0.0, 1.0, 1.00390625, 1.01171875, 3.4e38, -3.4e38, np.inf, -np.inf, np.nan, -np.nan, 1e-40, 1e-45,
@@ -215,3 +215,53 @@ def test_parts_of_stored_weights(precision, rng):
     if precision == "int4":
         with pytest.raises(ValueError, match="whole groups"):
             stored.rows(3, 70)
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 1000), rows=st.integers(1, 70), spread=st.floats(0, 4))
+def test_factors_of_inputs_let_every_input_have_steps_that_fit_it(seed, rows, spread):
+    """Weights decode as value * scale * factor, and the error of an input's weights is small beside the largest of them."""
+    rng = np.random.default_rng(seed)
+    weights = (rng.standard_normal((rows, 9)) * 10 ** rng.uniform(-spread, 0, (rows, 1))).astype(np.float32)
+    weights[rng.random(rows) < 0.1] = 0
+    stored = quantize_with_factors(weights, scales="max")
+    if stored.factor is None:
+        np.testing.assert_array_equal(stored.values, quantize(weights, "int8x16", scales="max").values)
+        return
+    assert stored.factor.dtype == np.float32 and stored.factor.shape == (rows,) and np.max(np.abs(stored.factor)) <= 1
+    wide = stored.values.astype(np.float64) * stored.scale * stored.factor[:, None].astype(np.float64)
+    np.testing.assert_allclose(stored.widened(np.float64), wide, rtol=1e-12)
+    assert np.all(np.abs(weights - wide) <= np.max(np.abs(weights), axis=1, keepdims=True) * (0.5 / 127 + 1e-6))
+
+
+def test_factors_are_there_where_they_help(rng):
+    """A window's weights fade towards its ends; weights of one size gain nothing; one large column would drown the others."""
+    alike = rng.uniform(0.5, 1, (256, 40)) * rng.choice([-1, 1], (256, 40))
+    faded, lopsided = alike * np.hanning(256)[:, None], rng.standard_normal((256, 40)) * np.where(np.arange(40), 1, 1e6)
+    assert quantize_with_factors(faded).factor is not None and quantize_with_factors(lopsided).factor is None
+    errors = [np.sum(np.square(found.widened(np.float64) - faded)) for found in (quantize_with_factors(faded), quantize(faded, "int8"))]
+    assert errors[0] < 0.5 * errors[1]
+    seen = np.diag(np.geomspace(1, 1e-6, 256)) + 1e-9
+    grown = alike * np.geomspace(1, 1e3, 256)[:, None]
+    found = [quantize_with_factors(grown, covariance=seen), quantize(grown, "int8", covariance=seen)]
+    noise = [np.trace((one.widened(np.float64) - grown).T @ seen @ (one.widened(np.float64) - grown)) for one in found]
+    assert found[0].factor is not None and noise[0] < 0.1 * noise[1]
+
+
+@pytest.mark.parametrize("make", [quantize_with_factors, lambda weights: quantize(weights, "int8"),
+                                  lambda weights: quantize(weights, "int4")], ids=["factors", "int8", "int4"])
+@pytest.mark.parametrize("size", [1e-30, 1e12, 1e25, 3e37])
+def test_weights_of_any_size(make, size, rng):
+    """Also where their squares leave float32."""
+    weights = matrix(rng, (70, 9))
+    weights[:, 1:] *= np.float32(size)
+    found, errors = make(weights).widened(np.float64), (0.005, 0.12)[make(weights).precision == "int4"]
+    assert np.all(np.abs(found - weights) <= errors * np.max(np.abs(weights), axis=0))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_factors_refuse_weights_that_are_not_finite(bad, rng):
+    weights = matrix(rng, (5, 33))
+    weights[2, 1] = bad
+    with pytest.raises(PrecisionError, match="NaN or infinity"):
+        quantize_with_factors(weights)

@@ -13,6 +13,7 @@ _CHUNK_SECONDS = 0.05
 _BURST_NS, _BURSTS = 2e6, 15
 LEAST_TURNS, MOST_TURNS = 7, 2000
 _TURN_NS = 1e6
+SETTLED_WITHIN, _AT_REST = 2.0, 5e-3  # seconds; thread pools were seen to spin for up to 43 ms after a call
 _clock = time.perf_counter_ns
 
 
@@ -68,11 +69,12 @@ def _burst(call: Callable[[], Any], repeats: int) -> int:
 
 
 def turns(bursts: Sequence[Callable[[Sequence[Any]], Any]], inputs: Sequence[Any], seconds: float,
-          pause: float = 0.0) -> np.ndarray:
+          settled: bool = False) -> np.ndarray:
     """Seconds a call, (turns, bursts): short bursts of all take turns for about `seconds`, and who begins changes.
 
-    `bursts` each call what they time for every input of a list. `pause` seconds pass before each burst. Compare within a turn:
-    what else the machine does meanwhile meets all alike.
+    `bursts` each call what they time for every input of a list. With `settled` all threads have come to rest before each burst,
+    and a call that is not timed has woken those of its own runtime, so that none meets those of another. Compare within
+    a turn: what else the machine does meanwhile meets all alike.
     """
     fed = [list(islice(cycle(inputs), _calls_a_turn(burst, inputs))) for burst in bursts]
     taken: list[list[float]] = []
@@ -80,12 +82,25 @@ def turns(bursts: Sequence[Callable[[Sequence[Any]], Any]], inputs: Sequence[Any
     while len(taken) < LEAST_TURNS or (time.perf_counter() < deadline and len(taken) < MOST_TURNS):
         turn = [0.0] * len(bursts)
         for k in ((len(taken) + k) % len(bursts) for k in range(len(bursts))):
-            time.sleep(pause)
+            if settled:
+                settle()
+                bursts[k](fed[k][:1])
             start = _clock()
             bursts[k](fed[k])
             turn[k] = (_clock() - start) * 1e-9 / len(fed[k])
         taken.append(turn)
     return np.array(taken)
+
+
+def settle() -> bool:
+    """Returns when no thread of this process is busy any more; False where one still was after SETTLED_WITHIN seconds."""
+    deadline = time.perf_counter() + SETTLED_WITHIN
+    while time.perf_counter() < deadline:
+        used = time.process_time()
+        time.sleep(_AT_REST)
+        if time.process_time() - used < _AT_REST / 10:
+            return True
+    return False
 
 
 def _calls_a_turn(burst: Callable[[Sequence[Any]], Any], inputs: Sequence[Any]) -> int:

@@ -10,7 +10,7 @@ from edgelstm.cli.text import count_bytes, print_json, table
 SUMMARY = "tell what this machine has, and what is missing for what"
 NEEDED_FOR = {
     "numpy": "everything",
-    "llvmlite": "running models",
+    "llvmlite": "compiling kernels, and loading them where images of them cannot be mapped",
     "numba": "compiling kernels that the cache does not hold",
     "h5py": "converting Keras models: pip install 'edgelstm[convert]'",
     "onnx": "converting ONNX models: pip install 'edgelstm[convert]'",

@@ -17,7 +17,7 @@ _WORD, _COUNTERS = types.int64, types.Array(types.int64, 1, "C")
 
 def hot_kernels(rows: int = 4) -> Iterator[tuple[str, Any, tuple[Any, ...]]]:
     """(name, kernel, signature) of the products and the recurrent kernels."""
-    for form, panels in (("float32", _F32), ("bfloat16", _I32)):
+    for form, panels in (("float32", _F32), ("bfloat16", _I32), ("int8", _I32), ("int4", _I32)):
         sizes, place = types.UniTuple(_WORD, 5), types.UniTuple(_WORD, 6)
         for name, tile in (("tall", products.TALL), ("flat", products.FLAT)):
             yield f"gemm {name} {form}", products.kernel(form, tile), (_F32, panels, _F32, _F32, sizes, place, _WORD)
@@ -27,7 +27,7 @@ def hot_kernels(rows: int = 4) -> Iterator[tuple[str, Any, tuple[Any, ...]]]:
 
 def _recurrent(name: str, form: str, panels: Any, rows: int) -> Iterator[tuple[str, Any, tuple[Any, ...]]]:
     carried = types.UniTuple(_F32, len(cells.all_cells()[name].carried))
-    weights, memory = types.NamedTuple((panels, panels, _F32), Weights), types.UniTuple(_WORD, 2)
+    weights, memory = types.NamedTuple((panels, panels, _F32), Weights), types.UniTuple(_WORD, 3)
     sizes, parted = types.UniTuple(_WORD, 9), types.UniTuple(_WORD, 11)
     states, shared = (carried, carried, weights, _WORD, types.float32), (_F32, _F32, _F32, _U8)
     title = f"{name} {form}, {rows} rows"
@@ -45,5 +45,6 @@ def ptx(kernel: Any, signature: tuple[Any, ...], capability: tuple[int, int]) ->
     """The PTX of a kernel. numba-cuda asks the current device what to compile device functions for; here that is no device."""
     pretended = SimpleNamespace(compute_capability=capability)
     with mock.patch("numba.cuda.dispatcher.get_current_device", lambda: pretended):
-        text, _ = cuda.compile_ptx(kernel.py_func, signature, cc=capability)
+        bounds = kernel.targetoptions.get("launch_bounds")
+        text, _ = cuda.compile_ptx(kernel.py_func, signature, cc=capability, launch_bounds=bounds)
     return text

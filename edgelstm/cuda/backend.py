@@ -16,6 +16,7 @@ from edgelstm.errors import UnsupportedError
 from edgelstm.graph import Graph
 from edgelstm.memory import round_up
 from edgelstm.ports import step_shapes
+from edgelstm.program.lowering import PackedWeights
 from edgelstm.program.plan import Program, StateLayout, plan
 from edgelstm.programs import Programs, Shapes, StreamMemory
 from edgelstm.stream import Stream
@@ -88,8 +89,12 @@ class CudaPrograms(Programs):
             pool.run(arrays, outputs)
         return {port.name: array for port, array in zip(self.graph.outputs, outputs, strict=True)}
 
+    def planned(self, shapes: Shapes, packed: PackedWeights, states: StateLayout | None = None, members: int = 1) -> Program:
+        """Sequences as a whole, as a device has memory for, and activations that products can apply themselves."""
+        return plan(self.graph, shapes, self.lanes, packed, states, in_parts=False, in_place=True)
+
     def _linked(self, shapes: Shapes, states: StateLayout | None, members: int = 1) -> Program:
-        program = plan(self.graph, shapes, self.lanes, self._packed, states, in_parts=False, in_place=True)
+        program = self.planned(shapes, self._packed, states)
         missing = sorted({name for name in program.kernels if twins.find(name) is None})
         if missing:
             raise UnsupportedError("this model needs kernels that device='cuda' does not have; use device='cpu'", missing)

@@ -27,9 +27,10 @@ class Chunk:
     of every row m or `inputs` where that is less, with the column whose words lie at base + row * LANES. A chunk of x has
     `numbers` elements. The sums are of the `kind`.
 
-    `form` names formats that multiply prepared rows; they read whole chunks, so that rows end with zeros. Sums travel as float32:
+    `prepared`: in how many parts rows are prepared; 0 where they are read as they are. Whole chunks of them are read, so that rows
+    end with zeros, and each part has sums of its own, those of the second part behind those of the first. Sums travel as float32:
     `kept(sum)`, and `plus(a, b)` of two kept ones. `finished(kept, start, scale, source, column, n_in, g)` is gate g of a unit
-    whose column begins at source[column], of a row with that scale; `start` is what products are added to.
+    whose column begins at source[column], of a part of a row with that scale; `start` is what products are added to.
     """
 
     inputs: int
@@ -40,22 +41,28 @@ class Chunk:
     kind: Any = types.float32
     kept: Any = device(lambda total: total)
     plus: Any = device(lambda a, b: a + b)
-    form: str = ""
+    prepared: int = 0
     finished: Any = None
+
+    @property
+    def sums(self) -> int:
+        """Those of a row and a gate."""
+        return max(1, self.prepared)
 
     def count(self, n_in: int) -> int:
         """The chunks of n_in inputs."""
         return -(-n_in // self.inputs)
 
     def row_words(self, n_in: int) -> int:
-        """The 32-bit words of a prepared row, its scale included."""
-        return self.count(n_in) * self.numbers + 1
+        """The 32-bit words of a prepared row, each part with its scale."""
+        return (self.count(n_in) * self.numbers + 1) * self.prepared
 
 
 @cache
 def get(form: str, gates: int, rows: int) -> Chunk:
     """The chunk of a format, for `rows` rows of the batch."""
-    return {"float32": _float32, "bfloat16": _bfloat16, "int8": _int8, "int4": _int4}[form](gates, rows)
+    return {"float32": _float32, "bfloat16": _bfloat16, "int8": _int8, "int8x16": _int8x16, "int4": _int4}[form](
+        gates, rows)
 
 
 def _float32(gates: int, rows: int) -> Chunk:
@@ -95,7 +102,7 @@ def _whole_or_part(take: Any) -> Any:
     return device(add)
 
 
-def _int8(gates: int, rows: int) -> Chunk:
+def _int8(gates: int, rows: int, parts: int = 1) -> Chunk:
     """Two words of four inputs. The tail holds the scales of the columns, and what corrects sums on processors; as long as a
     chunk but one word, so that reading the last chunk as a whole is reading the panel.
     """
@@ -107,16 +114,21 @@ def _int8(gates: int, rows: int) -> Chunk:
             for g in range(gates):
                 weights = words[np.uint64(base + (k * gates + g) * LANES)]
                 for m in range(rows):
-                    e = m * gates + g
-                    sums[e] = dot4(bits(x[np.uint64(at + m * stride + k)]), weights, sums[e])
+                    for part in range(parts):
+                        e = (part * rows + m) * gates + g
+                        sums[e] = dot4(bits(x[np.uint64(at + m * stride + part * stride // 2 + k)]), weights, sums[e])
 
     def finished(kept, start, scale, source, column, n_in, g):
         factor = number(source[np.uint64(column + ((n_in + 3) // 4 * gates + g) * LANES)])
         return fma(np.float32(bits(kept)) * factor, scale, start)
 
     return Chunk(8, 2 * gates, lambda n_in: ((n_in + 3) // 4 + 2) * gates, device(add), 2, types.int32,
-                 device(lambda total: number(total)), device(lambda a, b: number(np.int32(bits(a) + bits(b)))), "int8",
+                 device(lambda total: number(total)), device(lambda a, b: number(np.int32(bits(a) + bits(b)))), parts,
                  device(finished))
+
+
+def _int8x16(gates: int, rows: int) -> Chunk:
+    return _int8(gates, rows, 2)
 
 
 def _int4(gates: int, rows: int) -> Chunk:
@@ -149,4 +161,4 @@ def _int4(gates: int, rows: int) -> Chunk:
                 sums[e] = fma(np.float32(found[e]) * np.float32(0.0625), factor, sums[e])
 
     return Chunk(32, scales + (gates + 1) // 2, lambda n_in: (n_in + 31) // 32 * (scales + (gates + 1) // 2), device(add), 8,
-                 form="int4", finished=device(lambda kept, start, scale, source, column, n_in, g: fma(kept, scale, start)))
+                 prepared=1, finished=device(lambda kept, start, scale, source, column, n_in, g: fma(kept, scale, start)))

@@ -24,7 +24,7 @@ LANES = 2 if SIMULATED else 32  # of a panel; the simulator's threads are thread
 
 __all__ = [
     "LANES", "OLDEST", "SIMULATED", "address", "adopted", "bindings", "check", "checked", "cuda", "current", "describe",
-    "device_errors", "empty", "machine", "on", "pinned", "place", "resident", "types", "zeros",
+    "device_errors", "empty", "few_blocks", "machine", "on", "pinned", "place", "resident", "types", "zeros",
 ]
 
 
@@ -82,6 +82,21 @@ def on(number: int) -> Iterator[None]:
     """A block that works on a device, in whatever thread: its context is the current one, its errors are DeviceError."""
     with device_errors(), cuda.gpus[number]:
         yield
+
+
+@contextmanager
+def few_blocks() -> Iterator[None]:
+    """Launches of few blocks without the warning that numba-cuda has for them: small layers need no more."""
+    if SIMULATED:
+        yield
+        return
+    from numba.cuda.core import config as settings
+
+    before, settings.CUDA_LOW_OCCUPANCY_WARNINGS = settings.CUDA_LOW_OCCUPANCY_WARNINGS, 0
+    try:
+        yield
+    finally:
+        settings.CUDA_LOW_OCCUPANCY_WARNINGS = before
 
 
 @contextmanager

@@ -28,8 +28,8 @@ SUMS = 32  # of a thread: rows times gates, so that they stay in registers
 class Form:
     """`kind`: one of WHOLE (blocks[1] groups of rows), PERSISTENT and STEPWISE (blocks[0] slices of `span` units for each).
 
-    A block has `rows * turns` rows of the batch, `rows` at once; `weights`, `sums` and `shared` are words, words and bytes of
-    shared memory; with `resident` the weights of its units are there.
+    A block has `rows * turns` rows of the batch, `rows` at once; with `resident` the weights of its units are in shared memory:
+    `memory` says at which words weights, sums and prepared rows begin there, `shared` how many bytes a block needs.
     """
 
     kind: str
@@ -39,8 +39,7 @@ class Form:
     turns: int
     threads: int
     resident: bool
-    weights: int
-    sums: int
+    memory: tuple[int, int, int]
     shared: int
 
 
@@ -99,12 +98,12 @@ def _form(kind: str, cell: Cell, layer: Layer, limits: Limits, span: int, rows: 
     chunk = chunks.get(layer.form, gates, 1)
     lines = span * chunk.count(layer.units)
     threads = max(LANES, min(RECURRENT_THREADS, limits.threads, -(-lines // LANES) * LANES))
-    weights = onchip.words(cell, layer.form, layer.units, span) if resident else 0
-    sums = partial_words(gates, rows, threads, span)
-    held = cell.states * rows * layer.width if kind == WHOLE else 0
-    words = weights + held + sums + staged_words(chunk, rows, layer.units, kind != WHOLE)
+    states = cell.states * rows * layer.width if kind == WHOLE else 0
+    weights = states + staged_words(chunk, rows, layer.units, kind != WHOLE)
+    sums = weights + (onchip.words(cell, layer.form, layer.units, span) if resident else 0)
+    end = sums + partial_words(chunk, gates, rows, threads, span)
     blocks = 1 if kind == WHOLE else -(-layer.units // span), -(-layer.batch // (rows * turns))
-    return Form(kind, blocks, span, rows, turns, threads, resident, weights, sums, 4 * words)
+    return Form(kind, blocks, span, rows, turns, threads, resident, (weights, sums, states), 4 * end)
 
 
 def _fits(limits: Limits, form: Form) -> bool:

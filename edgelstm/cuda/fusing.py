@@ -6,6 +6,8 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from edgelstm.cuda.decode import Call
 from edgelstm.cuda.scalars import device, make
 from edgelstm.kernels import formulas
@@ -50,7 +52,7 @@ def function(activation: Activation) -> Callable[[Any], Any]:
     if len(numbers) == 0:
         return device(lambda x: formula(x))
     if len(numbers) == 1:
-        alpha = make().f32(numbers[0])
+        alpha = np.float32(numbers[0])
         return device(lambda x: formula(x, alpha))
-    alpha, beta = map(make().f32, numbers)
+    alpha, beta = map(np.float32, numbers)
     return device(lambda x: formula(x, alpha, beta))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-from edgelstm.cuda.driver import SIMULATED, bindings, checked, cuda
+from edgelstm.cuda.driver import SIMULATED, bindings, checked, cuda, few_blocks
 
 Launches = Callable[[Any], None]  # are given the stream
 
@@ -27,7 +27,8 @@ class Graph:
         if self._recorded is None and self._runs == 1 and not SIMULATED:
             self._recorded = self._record()
         if self._recorded is None:
-            self._launches(self._stream)
+            with few_blocks():
+                self._launches(self._stream)
         else:
             checked(bindings().cuGraphLaunch(self._recorded, self._handle))
         self._runs = 1
@@ -54,7 +55,7 @@ class Graph:
 def _captured(launches: Launches, handle: Any) -> Any:
     """The graph of the launches. An error of theirs ends the capture and is raised; no memory is freed meanwhile."""
     api = bindings()
-    with cuda.defer_cleanup():
+    with cuda.defer_cleanup(), few_blocks():
         checked(api.cuStreamBeginCapture(handle, api.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL))
         try:
             launches(cuda.external_stream(int(handle)))

@@ -13,7 +13,7 @@ from edgelstm.cuda.cells import all_cells
 from edgelstm.cuda.driver import cuda, on_element, types
 from edgelstm.cuda.launching import RECURRENT_THREADS, jit
 from edgelstm.cuda.scalars import device
-from edgelstm.cuda.sweeps import Access, Block, width
+from edgelstm.cuda.sweeps import BYTES, Access, Block, sharing, width
 from edgelstm.kernels.recurrent import Sequence, Step
 
 LINE = 16  # int64 of a cache line: the counters of different groups of rows lie apart
@@ -22,17 +22,17 @@ LINE = 16  # int64 of a cache line: the counters of different groups of rows lie
 @cache
 def persistent(name: str, form: str, rows: int, resident: bool) -> Any:
     """All steps in one launch. sizes: as of the whole form, then the units of a block and how often it takes `rows` rows; memory:
-    the words of the weights and of the sums in shared memory; counters: LINE words for each group of rows, zero at first.
+    where in shared memory weights and sums begin, behind a copy of the states; counters: LINE words for each group of rows, zero at first.
     """
     cell = all_cells()[name]
     phases = tuple(_turns(phase, rows) for phase in cell.phases(form, rows, Access(True, resident)))
     first, last, several = phases[0], phases[-1], len(phases) == 2
-    opened = onchip.opener(cell, form, resident)
+    opened, divided = onchip.opener(cell, form, resident), _divided(rows, resident)
     read, write = (_all(copy(cell, rows), rows) for copy in (states.reader, states.writer))
 
     def grid(p, y, work, mask, starts, ends, weights, options, scale, counters, sizes, memory):
-        block, q = _block(sizes, memory, rows), _sequence(p, y, work, mask, scale, sizes)
-        panels = opened(block, q.units, weights)
+        block, q = divided(sizes, memory), _sequence(p, y, work, mask, scale, sizes)
+        panels = opened(block, q.units, weights, memory[0])
         now, other = 0, sizes[0] * width(sizes[2])
         read(block, q, now, starts, sizes[10])
         meet(counters)
@@ -55,41 +55,46 @@ def stepwise(name: str, form: str, rows: int, resident: bool) -> tuple[Any, tupl
     """Kernels that read the states, run a phase of step s, and write the states; sizes and memory as above."""
     cell = all_cells()[name]
     opened, phases = onchip.opener(cell, form, resident), cell.phases(form, rows, Access(True, resident))
-    copies = [_copier(_all(copy(cell, rows), rows), rows) for copy in (states.reader, states.writer)]
-    return copies[0], tuple(_one_phase(_turns(phase, rows), opened, rows) for phase in phases), copies[1]
+    divided = _divided(rows, resident)
+    copies = [_copier(_all(copy(cell, rows), rows), divided) for copy in (states.reader, states.writer)]
+    return copies[0], tuple(_one_phase(_turns(phase, rows), opened, divided) for phase in phases), copies[1]
 
 
-def _copier(copy: Any, rows: int) -> Any:
+def _copier(copy: Any, divided: Any) -> Any:
     def copier(p, y, work, mask, arrays, now, scale, sizes, memory):
-        copy(_block(sizes, memory, rows), _sequence(p, y, work, mask, scale, sizes), now, arrays, sizes[10])
+        copy(divided(sizes, memory), _sequence(p, y, work, mask, scale, sizes), now, arrays, sizes[10])
 
     return jit(copier)
 
 
-def _one_phase(phase: Any, opened: Any, rows: int) -> Any:
+def _one_phase(phase: Any, opened: Any, divided: Any) -> Any:
     def one_phase(p, y, work, mask, weights, options, s, now, other, scale, sizes, memory):
-        block, q = _block(sizes, memory, rows), _sequence(p, y, work, mask, scale, sizes)
+        block, q = divided(sizes, memory), _sequence(p, y, work, mask, scale, sizes)
         step = Step(q.steps - 1 - s if q.reverse else s, s == 0, now, other, 0, q.units, 0)
-        phase(q, step, block, opened(block, q.units, weights), options, sizes[10])
+        phase(q, step, block, opened(block, q.units, weights, memory[0]), options, sizes[10])
 
     return jit(one_phase, RECURRENT_THREADS)
 
 
-@device
-def _block(sizes, memory, rows):
-    """The part of the rows and units of this block of threads: its first `rows` rows."""
-    shared = cuda.shared.array(0, types.float32)
-    first, begin = cuda.blockIdx.y * rows * sizes[10], cuda.blockIdx.x * sizes[9]
-    end = min(begin + sizes[9], width(sizes[2]))
-    return Block(cuda.threadIdx.x, cuda.blockDim.x, sizes[0], first, first, begin, end, shared[memory[0]:],
-                 shared[memory[0] + memory[1]:])
+def _divided(rows: int, resident: bool) -> Any:
+    """`block(sizes, memory)`: the part of the rows and units of this block of threads: its first `rows` rows."""
+    share = sharing(resident)
+
+    def block(sizes, memory):
+        shared = cuda.shared.array(0, types.float32, BYTES)
+        first, begin = cuda.blockIdx.y * rows * sizes[10], cuda.blockIdx.x * sizes[9]
+        thread, threads, end = cuda.threadIdx.x, cuda.blockDim.x, min(begin + sizes[9], width(sizes[2]))
+        return Block(thread, threads, sizes[0], first, first, begin, end, shared[memory[1]:], shared,
+                     share(thread, threads, begin, end))
+
+    return device(block)
 
 
 @device
 def _turn(block, ahead):
     """The block for the rows that many further on."""
     return Block(block.thread, block.threads, block.batch, block.first + ahead, block.local + ahead, block.begin, block.end,
-                 block.partial, block.staged)
+                 block.partial, block.staged, block.share)
 
 
 @device

@@ -7,7 +7,7 @@ from edgelstm.cuda.cells import Cell
 from edgelstm.cuda.chunks import Chunk
 from edgelstm.cuda.driver import LANES, cuda, types
 from edgelstm.cuda.scalars import device
-from edgelstm.cuda.sweeps import Panels, Weights
+from edgelstm.cuda.sweeps import BYTES, Panels, Weights
 
 
 def words(cell: Cell, form: str, units: int, span: int) -> int:
@@ -21,8 +21,8 @@ def _piece_words(chunk: Chunk, units: int, span: int) -> int:
 
 
 def opener(cell: Cell, form: str, resident: bool) -> Any:
-    """`opened(block, units, weights)`: the arrays `weights` as Panels; with `resident` copied to the begin of shared
-    memory, which all threads see after the next meeting.
+    """`opened(block, units, weights, at)`: the arrays `weights` as Panels; with `resident` copied to word `at` and so on
+    of shared memory, which all threads see after the next meeting.
     """
     kinds = [chunks.get(form, gates, 1) for gates in cell.products]
     return _copier(kinds, types.float32 if form == "float32" else types.int32) if resident else _pointer(kinds)
@@ -31,7 +31,7 @@ def opener(cell: Cell, form: str, resident: bool) -> Any:
 def _pointer(kinds: list[Chunk]) -> Any:
     first, second = _start(kinds[0]), _start(kinds[-1])
 
-    def opened(block, units, weights):
+    def opened(block, units, weights, at):
         return Weights(Panels(weights.first, first(block, units), weights.first),
                        Panels(weights.second, second(block, units), weights.second), weights.bias)
 
@@ -48,12 +48,12 @@ def _copier(kinds: list[Chunk], dtype: Any) -> Any:
     first, second = (_copy(kind) for kind in (kinds[0], kinds[-1]))
     several = len(kinds) == 2
 
-    def opened(block, units, weights):
-        memory = cuda.shared.array(0, dtype)
-        then = first(block, units, weights.first, memory, 0)
+    def opened(block, units, weights, at):
+        to = cuda.shared.array(0, dtype, BYTES)
+        then = first(block, units, weights.first, to, at)
         if several:
-            second(block, units, weights.second, memory, then)
-        return Weights(Panels(memory, 0, weights.first), Panels(memory, then if several else 0, weights.second), weights.bias)
+            second(block, units, weights.second, to, then)
+        return Weights(Panels(to, at, weights.first), Panels(to, then if several else at, weights.second), weights.bias)
 
     return device(opened)
 
@@ -64,18 +64,20 @@ def _copy(chunk: Chunk) -> Any:
 
     def copy(block, units, source, to, at):
         span = block.end - block.begin
-        beside, lines = max(1, LANES // span), (units + inputs - 1) // inputs
-        groups, across = (lines + beside - 1) // beside, min(span, LANES)
-        piece = groups * rows * LANES
-        total, first = max(1, span // LANES) * piece, start(block, units)
-        for i in range(block.thread, total, block.threads):
-            vector = i // piece
-            line = (i - vector * piece) // LANES
-            lane = i % LANES
-            group = line // rows
-            row = (group * beside + lane // across) * rows + line - group * rows
-            if row < stored(units):
-                to[at + i] = source[first + vector * stored(units) * LANES + row * LANES + lane % across]
-        return at + total
+        beside, across, lane = max(1, LANES // span), min(span, LANES), block.thread % LANES
+        groups = ((units + inputs - 1) // inputs + beside - 1) // beside
+        piece, held = groups * rows * LANES, stored(units)
+        first, behind = start(block, units) + lane % across, lane // across * rows
+        for _ in range(max(1, span // LANES)):
+            i = block.thread
+            while i < piece:
+                line = i // LANES
+                group = line // rows
+                row = group * beside * rows + behind + line - group * rows
+                if row < held:
+                    to[at + i] = source[first + row * LANES]
+                i += block.threads
+            first, at = first + held * LANES, at + piece
+        return at
 
     return device(copy)

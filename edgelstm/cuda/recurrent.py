@@ -45,7 +45,7 @@ def _whole(name: str, form: str, plan: Form, args: Args) -> list[Launch]:
     cell = all_cells()[name]
     kernel = whole.kernel(name, form, plan.rows, plan.resident)
     return [launch(kernel, plan.blocks[1], plan.threads, args["p"], args["y"], args["mask"], *_states(cell, args),
-                   weights(cell, args), cell.options(args), _scale(args), _sizes(args), (plan.weights, plan.sums),
+                   weights(cell, args), cell.options(args), _scale(args), _sizes(args), plan.memory,
                    shared=plan.shared)]
 
 
@@ -53,7 +53,7 @@ def _persistent(name: str, form: str, plan: Form, args: Args) -> list[Launch]:
     cell, counters = all_cells()[name], args["scratch"].view(np.int64)
     kernel = grid.persistent(name, form, plan.rows, plan.resident)
     given = (args["p"], args["y"], args["work"], args["mask"], *_states(cell, args), weights(cell, args), cell.options(args),
-             _scale(args), counters, (*_sizes(args), plan.span, plan.turns), (plan.weights, plan.sums))
+             _scale(args), counters, (*_sizes(args), plan.span, plan.turns), plan.memory)
     if resident_blocks(kernel, plan.threads, *given, shared=plan.shared) < plan.blocks[0] * plan.blocks[1]:
         return _stepwise(name, form, plan, args)
     return [launch(kernel, plan.blocks, plan.threads, *given, shared=plan.shared, together=True)]
@@ -64,7 +64,7 @@ def _stepwise(name: str, form: str, plan: Form, args: Args) -> list[Launch]:
     starts, ends = _states(cell, args)
     read, phases, write = grid.stepwise(name, form, plan.rows, plan.resident)
     bound, states = (args["p"], args["y"], args["work"], args["mask"]), [0, args["batch"] * width]
-    told = (_scale(args), (*_sizes(args), plan.span, plan.turns), (plan.weights, plan.sums))
+    told = (_scale(args), (*_sizes(args), plan.span, plan.turns), plan.memory)
     found = [launch(read, plan.blocks, plan.threads, *bound, starts, 0, *told, shared=plan.shared)]
     for s in range(args["steps"]):
         now, other = states[s % 2], states[1 - s % 2]

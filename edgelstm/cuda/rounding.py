@@ -75,7 +75,7 @@ def prepare(rows: int, finer: bool = False) -> Any:
 def _write_row(finer: bool) -> Any:
     """`write(thread, threads, source, m, target, inverse, scale)`: row m with what it is multiplied with, and its scale."""
     v, pack, rest = scalars.make(), _pack(_rounded()), _pack(_left())
-    number, infinite, steps = v.number, v.f32(np.inf), v.f32(FINER)
+    number, infinite, steps = v.number, np.float32(np.inf), np.float32(FINER)
 
     def write(thread, threads, source, m, target, inverse, scale):
         at, to = source.at + m * source.stride, target.at + m * target.stride

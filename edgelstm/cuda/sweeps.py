@@ -19,12 +19,39 @@ from edgelstm.cuda.rounding import Floats, Prepared
 from edgelstm.cuda.scalars import device
 from edgelstm.kernels.recurrent import Place
 
+BYTES, ALIGNED = (None, -1) if SIMULATED else (16, -4)  # of shared memory, and of the words where rows begin: for loads of four words
 PARTS = 4  # sums of a unit that are left for the thread which finishes it
+
+
+@device
+def width(units):
+    """Units rounded up to whole vectors."""
+    return (units + LANES - 1) // LANES * LANES
+
+
+class Share(NamedTuple):
+    """What a thread has, worked out once, because divisions are slow.
+
+    Of the products it has one of `parts` parts of the inputs, and the units `unit` and every so many threads further on. Its
+    first chunk is `line` chunks and `lane` words into the panel, the next `lines` chunks further on. Of the vectors of units of
+    every row it finishes that at (row, column), and then those that are `rows` rows and `columns` units further on.
+    """
+
+    parts: int
+    part: int
+    unit: int
+    line: int
+    lane: int
+    lines: int
+    row: int
+    column: int
+    rows: int
+    columns: int
 
 
 class Block(NamedTuple):
     """What a block of threads works on: rows of the batch from `first` on, which are rows `local` and so on of the states,
-    and the units from begin to end, whole vectors. `partial` and `staged` lie in shared memory.
+    and the units from begin to end. `partial` and `staged` lie in shared memory.
     """
 
     thread: int
@@ -36,6 +63,20 @@ class Block(NamedTuple):
     end: int
     partial: Any
     staged: Any
+    share: Share
+
+
+def sharing(resident: bool) -> Any:
+    """`share(thread, threads, begin, end)`: the share of a thread in the units from begin to end."""
+    def share(thread, threads, begin, end):
+        span, across = end - begin, width(end) - begin // LANES * LANES
+        parts, part, row = max(1, threads // span), thread // span, thread // across
+        beside = max(1, LANES // span) if resident else 1
+        line = part // beside
+        return Share(parts, part, thread - part * span, line, (part - line * beside) * span, parts // beside, row,
+                     thread - row * across, threads // across, threads % across)
+
+    return device(share)
 
 
 class Panels(NamedTuple):
@@ -70,12 +111,12 @@ def sweep(form: str, gates: int, rows: int, cell: Any, access: Access, *, biased
     work[at:] with the panels, rb added where `biased`, then `cell`.
     """
     chunk, projected = chunks.get(form, gates, rows), projected or gates
-    multiply, ask, ready = _multiply(chunk, gates, rows, access.resident), _ask(rows, projected), _ready(chunk, rows, access)
-    fold, finish, stage = _fold(chunk, gates, rows), _finish(rows, cell, _sums(chunk, gates, rows, access, biased),
-                                                             projected), _stage(rows)
+    multiply, ready, stage = _multiply(chunk, rows * gates * chunk.sums, _panel(chunk, access.resident)), _ready(chunk, rows, access), _stage(rows)
+    ask, fold = _each(rows, _ask(projected)), _fold(chunk, rows * gates * chunk.sums)
+    finish = _each(rows, _finish(cell, _sums(chunk, gates, rows, access, biased), projected))
 
     def run(q, step, block, x, at, panels, rb, options):
-        ask(q, step, block)
+        ask(q, step, block, panels, rb, options)
         x, at, stride = ready(q, block, x, at)
         multiply(q, block, x, at, stride, panels)
         cuda.syncthreads()
@@ -86,7 +127,7 @@ def sweep(form: str, gates: int, rows: int, cell: Any, access: Access, *, biased
     run = device(run)
 
     def run_own(q, step, block, at, panels, rb, options):
-        run(q, step, block, q.work, at + block.local * width(q.units), panels, rb, options)
+        run(q, step, block, q.work, (at & ALIGNED) + block.local * width(q.units), panels, rb, options)
 
     def run_exchanged(q, step, block, at, panels, rb, options):
         stage(q, block, at + block.local * width(q.units))
@@ -98,24 +139,12 @@ def sweep(form: str, gates: int, rows: int, cell: Any, access: Access, *, biased
 
 def staged_words(chunk: Chunk, rows: int, units: int, exchanged: bool) -> int:
     """The 32-bit words of block.staged: the rows of a state where they are exchanged, then as the product reads them."""
-    return rows * ((-(-units // LANES) * LANES if exchanged else 0) + (chunk.row_words(units) if chunk.form else 0))
+    return rows * ((-(-units // LANES) * LANES if exchanged else 0) + chunk.row_words(units))
 
 
-def partial_words(gates: int, rows: int, threads: int, span: int) -> int:
+def partial_words(chunk: Chunk, gates: int, rows: int, threads: int, span: int) -> int:
     """The 32-bit words of block.partial, for a block of `span` units."""
-    return rows * gates * max(span, threads)
-
-
-@device
-def width(units):
-    """Units rounded up to whole vectors."""
-    return (units + LANES - 1) // LANES * LANES
-
-
-@device
-def parts_of(block):
-    """How many threads share the inputs of a unit."""
-    return max(1, block.threads // (block.end - block.begin))
+    return rows * gates * chunk.sums * max(span, threads)
 
 
 def _stage(rows: int) -> Any:
@@ -123,39 +152,54 @@ def _stage(rows: int) -> Any:
     read = device(lambda p, i: p[i]) if SIMULATED else cuda.ldcg
 
     def stage(q, block, at):
-        count = min(rows, block.batch - block.first) * width(q.units)
-        for i in range(block.thread, rows * width(q.units), block.threads):
+        count, i = min(rows, block.batch - block.first) * width(q.units), block.thread
+        while i < rows * width(q.units):
             block.staged[i] = read(q.work, at + i) if i < count else 0.0
+            i += block.threads
 
     return device(scalars.narrowed(stage))
 
 
-def _ask(rows: int, projected: int) -> Any:
-    """Prefetches what this thread will read of p."""
+def _each(rows: int, visit: Any) -> Any:
+    """`visit(sequence, step, block, m, unit, panels, rb, options)` for all units of the rows m; LANES neighbouring threads have the lanes
+    of a vector.
+    """
+    def each(q, step, block, panels, rb, options):
+        base, share = block.begin // LANES * LANES, block.share
+        across, m, lane = width(block.end) - base, share.row, share.column
+        while m < rows:
+            if block.first + m < block.batch and block.begin <= base + lane < block.end:
+                visit(q, step, block, m, base + lane, panels, rb, options)
+            m, lane = m + share.rows, lane + share.columns
+            if lane >= across:
+                m, lane = m + 1, lane - across
+
+    return device(each)
+
+
+def _ask(projected: int) -> Any:
+    """Prefetches what the cell will read of p."""
     prefetch = on_element("prefetch.global.L1 [$0];", 0, lambda array, i: None)
 
-    def ask(q, step, block):
-        span = block.end - block.begin
-        for i in range(block.thread, rows * span, block.threads):
-            m = i // span
-            unit, row = block.begin + i - m * span, block.first + m
-            if row < block.batch:
-                at = step.t * q.p_t + row * q.p_b + unit // LANES * LANES * projected + unit % LANES
-                for g in range(projected):
-                    prefetch(q.p, at + g * LANES)
+    def ask(q, step, block, m, unit, panels, rb, options):
+        at = step.t * q.p_t + (block.first + m) * q.p_b + unit // LANES * LANES * projected + unit % LANES
+        for g in range(projected):
+            prefetch(q.p, at + g * LANES)
 
     return device(ask)
 
 
 def _ready(chunk: Chunk, rows: int, access: Access) -> Any:
     """`ready(q, block, x, at) -> (x, at, stride)`: where the product reads the rows of x[at:], which are `width` apart."""
-    if not chunk.form:
+    if not chunk.prepared:
         return device(lambda q, block, x, at: (x, at, width(q.units)))
-    prepare, stride_of, start = rounding.prepare(rows), _row_words(chunk), _prepared_at(rows, access)
+    parts, prepare = chunk.prepared, rounding.prepare(rows, chunk.prepared == 2)
+    words, start = _part_words(chunk), _prepared_at(rows, access)
 
     def ready(q, block, x, at):
-        stride = stride_of(q.units)
-        target = Prepared(block.staged, start(q.units), stride, stride - 1, stride - 1)
+        last = words(q.units) - 1
+        stride = (last + 1) * parts
+        target = Prepared(block.staged, start(q.units), stride, last, last)
         prepare(block.thread, block.threads, Floats(x, at, width(q.units), q.units), target, block.partial, q.h_scale)
         cuda.syncthreads()
         return block.staged, start(q.units), stride
@@ -163,8 +207,8 @@ def _ready(chunk: Chunk, rows: int, access: Access) -> Any:
     return device(ready)
 
 
-def _row_words(chunk: Chunk) -> Any:
-    """`Chunk.row_words` for kernels."""
+def _part_words(chunk: Chunk) -> Any:
+    """`words(n_in)`: those of a part of a prepared row, for kernels."""
     inputs, numbers = chunk.inputs, chunk.numbers
     return device(lambda n_in: (n_in + inputs - 1) // inputs * numbers + 1)
 
@@ -174,27 +218,26 @@ def _prepared_at(rows: int, access: Access) -> Any:
     return device((lambda units: rows * width(units)) if access.exchanged else (lambda units: 0))
 
 
-def _multiply(chunk: Chunk, gates: int, rows: int, resident: bool) -> Any:
-    inputs, numbers, add, kept, count, kind = chunk.inputs, chunk.numbers, chunk.add, chunk.kept, rows * gates, chunk.kind
-    line, panel = chunk.rows * LANES, _panel(chunk, resident)
+def _multiply(chunk: Chunk, count: int, panel: Any) -> Any:
+    inputs, numbers, add, kept, line, kind = chunk.inputs, chunk.numbers, chunk.add, chunk.kept, chunk.rows * LANES, chunk.kind
 
     def multiply(q, block, x, at, stride, panels):
-        span, parts = block.end - block.begin, parts_of(block)
-        beside = max(1, LANES // span) if resident else 1
-        for i in range(block.thread, span * parts, block.threads):
-            part = i // span
-            unit = i - part * span
-            base = panels.at + unit // LANES * panel(q.units) + part // beside * line + part % beside * span + unit % LANES
-            element = at + part * numbers
+        span, share, unit = block.end - block.begin, block.share, block.share.unit
+        first = panels.at + share.line * line + share.lane
+        while share.part < share.parts and unit < span:
             sums = cuda.local.array(count, kind)
             for e in range(count):
                 sums[e] = 0
-            for k in range(part * inputs, q.units, parts * inputs):
+            base, k = first + unit // LANES * panel(q.units) + unit % LANES, share.part * inputs
+            element = at + share.part * numbers
+            while k + inputs <= q.units:
+                add(sums, x, element, stride, panels.words, base, inputs)
+                base, element, k = base + share.lines * line, element + share.parts * numbers, k + share.parts * inputs
+            if k < q.units:
                 add(sums, x, element, stride, panels.words, base, q.units - k)
-                base += parts // beside * line
-                element += parts * numbers
             for e in range(count):
-                block.partial[(part * count + e) * span + unit] = kept(sums[e])
+                block.partial[(share.part * count + e) * span + unit] = kept(sums[e])
+            unit += block.threads
 
     return device(multiply)
 
@@ -205,38 +248,34 @@ def _panel(chunk: Chunk, resident: bool) -> Any:
     return device((lambda n_in: (n_in + inputs - 1) // inputs * line) if resident else (lambda n_in: stored(n_in) * LANES))
 
 
-def _fold(chunk: Chunk, gates: int, rows: int) -> Any:
+def _fold(chunk: Chunk, count: int) -> Any:
     """Adds the sums of all parts to those of the first PARTS."""
     plus = chunk.plus
 
     def fold(block):
-        size, parts = (block.end - block.begin) * rows * gates, parts_of(block)
+        size, parts, i = (block.end - block.begin) * count, block.share.parts, block.thread
         if parts > PARTS:
-            for i in range(block.thread, size * PARTS, block.threads):
-                found = block.partial[i]
-                for other in range(i + size * PARTS, size * parts, size * PARTS):
+            while i < size * PARTS:
+                found, other = block.partial[i], i + size * PARTS
+                while other < size * parts:
                     found = plus(found, block.partial[other])
+                    other += size * PARTS
                 block.partial[i] = found
+                i += block.threads
             cuda.syncthreads()
 
     return device(fold)
 
 
-def _finish(rows: int, cell: Any, sums: Any, projected: int) -> Any:
-    """The cell for every row and unit; LANES neighbouring threads have the lanes of a vector."""
+def _finish(cell: Any, sums: Any, projected: int) -> Any:
+    """The cell for a row and a unit."""
     cell = device(cell)
 
-    def finish(q, step, block, panels, rb, options):
-        base = block.begin // LANES * LANES
-        across = width(block.end) - base
-        for i in range(block.thread, rows * across, block.threads):
-            m = i // across
-            unit, row = base + i - m * across, block.first + m
-            if row < block.batch and block.begin <= unit < block.end:
-                first = unit // LANES * LANES
-                place = Place(row, first, step.t * q.p_t + row * q.p_b + first * projected,
-                              (block.local + m) * width(q.units) + first)
-                cell(q, step, place, sums(q, block, m, unit, panels, rb), options)
+    def finish(q, step, block, m, unit, panels, rb, options):
+        row, first = block.first + m, unit // LANES * LANES
+        place = Place(row, first, step.t * q.p_t + row * q.p_b + first * projected,
+                      (block.local + m) * width(q.units) + first)
+        cell(q, step, place, sums(q, block, m, unit, panels, rb), options)
 
     return device(finish)
 
@@ -256,17 +295,21 @@ def _sums(chunk: Chunk, gates: int, rows: int, access: Access, biased: bool) -> 
 
 def _gate(chunk: Chunk, gates: int, rows: int, access: Access, biased: bool) -> Any:
     """`gate(q, block, m, unit, g, panels, rb)`: the complete sum of gate g of row m."""
-    total, start = _total(chunk, gates, rows), _start(gates, biased)
-    if not chunk.form:
-        plain = device(lambda q, block, m, unit, g, panels, rb: total(block, m, unit, g))
-        added = device(lambda q, block, m, unit, g, panels, rb: total(block, m, unit, g) + start(unit, g, rb))
+    total, start = _total(chunk, rows * gates * chunk.sums), _start(gates, biased)
+    if not chunk.prepared:
+        plain = device(lambda q, block, m, unit, g, panels, rb: total(block, m * gates + g, unit))
+        added = device(lambda q, block, m, unit, g, panels, rb: total(block, m * gates + g, unit) + start(unit, g, rb))
         return added if biased else plain
-    stored, words, first, finished = device(chunk.stored), _row_words(chunk), _prepared_at(rows, access), chunk.finished
+    stored, words, first, finished = device(chunk.stored), _part_words(chunk), _prepared_at(rows, access), chunk.finished
+    parts = chunk.prepared
 
     def gate(q, block, m, unit, g, panels, rb):
-        scale = block.staged[first(q.units) + (m + 1) * words(q.units) - 1]
-        column = unit // LANES * stored(q.units) * LANES + unit % LANES
-        return finished(total(block, m, unit, g), start(unit, g, rb), scale, panels.source, column, q.units, g)
+        column, found = unit // LANES * stored(q.units) * LANES + unit % LANES, start(unit, g, rb)
+        for part in range(parts):
+            scale = block.staged[first(q.units) + (m * parts + part + 1) * words(q.units) - 1]
+            kept = total(block, (part * rows + m) * gates + g, unit)
+            found = finished(kept, found, scale, panels.source, column, q.units, g)
+        return found
 
     return device(gate)
 
@@ -282,15 +325,15 @@ def _start(gates: int, biased: bool) -> Any:
     return device(start)
 
 
-def _total(chunk: Chunk, gates: int, rows: int) -> Any:
-    """`total(block, m, unit, g)`: the sum of gate g of row m over all parts that are left."""
+def _total(chunk: Chunk, count: int) -> Any:
+    """`total(block, e, unit)`: sum e of the `count` of a unit over all parts that are left."""
     plus = chunk.plus
 
-    def total(block, m, unit, g):
+    def total(block, e, unit):
         span = block.end - block.begin
-        at, stride = (m * gates + g) * span + unit - block.begin, rows * gates * span
+        at, stride = e * span + unit - block.begin, count * span
         found = block.partial[at]
-        for part in range(1, min(PARTS, parts_of(block))):
+        for part in range(1, min(PARTS, block.share.parts)):
             found = plus(found, block.partial[at + part * stride])
         return found
 

@@ -8,29 +8,29 @@ from edgelstm.cuda.cells import all_cells
 from edgelstm.cuda.driver import cuda, types
 from edgelstm.cuda.launching import RECURRENT_THREADS, jit
 from edgelstm.cuda.scalars import device
-from edgelstm.cuda.sweeps import Access, Block, width
+from edgelstm.cuda.sweeps import BYTES, Access, Block, sharing, width
 from edgelstm.kernels.recurrent import Sequence, Step
 
 
 @cache
 def kernel(name: str, form: str, rows: int, resident: bool) -> Any:
-    """The kernel for blocks of `rows` rows. sizes: batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold; memory: the words
-    of the weights and of the sums in shared memory, where the states lie between them.
+    """The kernel for blocks of `rows` rows. sizes: batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold; memory: where in
+    shared memory weights, sums and prepared rows begin, behind the states.
     """
     cell = all_cells()[name]
-    advance, arrays = _advance(cell.phases(form, rows, Access(False, resident))), cell.states
+    advance = _advance(cell.phases(form, rows, Access(False, resident)))
     opened = onchip.opener(cell, form, resident)
+    share = sharing(resident)
     read, write = states.reader(cell, rows), states.writer(cell, rows)
 
     def whole(p, y, mask, starts, ends, weights, options, scale, sizes, memory):
-        shared, units, steps = cuda.shared.array(0, types.float32), sizes[2], sizes[1]
-        size = rows * width(units)
-        work, partial = shared[memory[0]:memory[0] + arrays * size], shared[memory[0] + arrays * size:]
-        block = Block(cuda.threadIdx.x, cuda.blockDim.x, sizes[0], cuda.blockIdx.x * rows, 0, 0, width(units), partial,
-                      partial[memory[1]:])
+        work, units, steps = cuda.shared.array(0, types.float32, BYTES), sizes[2], sizes[1]
+        thread, threads = cuda.threadIdx.x, cuda.blockDim.x
+        block = Block(thread, threads, sizes[0], cuda.blockIdx.x * rows, 0, 0, width(units), work[memory[1]:],
+                      work[memory[2]:], share(thread, threads, 0, width(units)))
         q = Sequence(p, y, work, mask, rows, steps, units, sizes[3], sizes[4], sizes[5], sizes[6], sizes[7], sizes[8], scale)
-        now, other = 0, size
-        panels = opened(block, units, weights)
+        now, other = 0, rows * width(units)
+        panels = opened(block, units, weights, memory[0])
         read(block, q, now, starts)
         cuda.syncthreads()
         for s in range(steps):

@@ -6,19 +6,32 @@ Every module of this package may declare kernels. One whose module has the first
 
 import importlib
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from edgelstm.kernels.activations import ACTIVATIONS
-from edgelstm.kernels.declare import REGISTRY, KernelDecl
+from edgelstm.kernels.declare import REGISTRY, KernelDecl, parsed
 
-__all__ = ["ACTIVATIONS", "KernelDecl", "get", "names"]
+__all__ = ["ACTIVATIONS", "KernelDecl", "get", "names", "recall_with"]
+
+_recalled: dict[str, KernelDecl] = {}
+_recall: Callable[[str], str | None] = lambda name: None  # noqa: E731
 
 
 def get(name: str) -> KernelDecl:
     """The declaration of one kernel; KeyError names the known ones."""
-    if name not in REGISTRY:
-        _find(name)
-    return REGISTRY[name]
+    if name not in REGISTRY and name not in _recalled:
+        params = _recall(name)
+        if params is None:
+            _find(name)
+        else:
+            _recalled[name] = KernelDecl(name, parsed(name, params), lambda v: _found(name).factory(v))
+    return REGISTRY.get(name) or _recalled[name]
+
+
+def recall_with(recall: Callable[[str], str | None]) -> None:
+    """Ask `recall` for the parameters of kernels before their modules are imported, which then only compiling them needs."""
+    global _recall
+    _recall = recall
 
 
 def names() -> tuple[str, ...]:
@@ -29,6 +42,12 @@ def names() -> tuple[str, ...]:
         if not module.ispkg:
             _import(module.name)
     return tuple(sorted(REGISTRY))
+
+
+def _found(name: str) -> KernelDecl:
+    if name not in REGISTRY:
+        _find(name)
+    return REGISTRY[name]
 
 
 def _find(name: str) -> None:

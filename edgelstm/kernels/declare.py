@@ -26,6 +26,11 @@ class KernelDecl(NamedTuple):
     factory: Factory
 
     @property
+    def spelled(self) -> str:
+        """The parameters as they were declared."""
+        return " ".join(f"{param}:{kind}" for param, kind in self.params)
+
+    @property
     def symbol(self) -> str:
         """The name of the compiled entry."""
         return f"edgelstm_{self.name}"
@@ -36,7 +41,7 @@ REGISTRY: dict[str, KernelDecl] = {}
 
 def kernel(name: str, params: str) -> Callable[[Factory], Factory]:
     """A decorator that declares a factory as the kernel `name`; `params` reads "x:f32* n:int", kinds as in KINDS."""
-    pairs = tuple(_parse(name, word) for word in params.split())
+    pairs = parsed(name, params)
 
     def declare(factory: Factory) -> Factory:
         if name in REGISTRY:
@@ -45,6 +50,11 @@ def kernel(name: str, params: str) -> Callable[[Factory], Factory]:
         return factory
 
     return declare
+
+
+def parsed(name: str, params: str) -> tuple[tuple[str, str], ...]:
+    """The parameters of a kernel as pairs."""
+    return tuple(_parse(name, word) for word in params.split())
 
 
 def _parse(name: str, word: str) -> tuple[str, str]:

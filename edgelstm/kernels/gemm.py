@@ -24,7 +24,10 @@ def gemm(v: Any, form: Format, vectors: int) -> Any:
 
 
 def gemm_team(v: Any, form: Format, vectors: int) -> Any:
-    """The same by a team: block after block by member 0, until all divide the columns that are left."""
+    """The same by a team: block after block by member 0, until all do what is left of their shares.
+
+    These are the columns of the units that a member has in a recurrent kernel, so that it reads what it wrote.
+    """
     run, join, meet, alone, leave = _columns(v, form, vectors), team.join(v), team.meet(v), team.alone(v), team.leave(v)
     share, width = team.share(v), vectors * v.lanes
 
@@ -35,7 +38,8 @@ def gemm_team(v: Any, form: Format, vectors: int) -> Any:
             at, together = join(those, at)
             if at < 0:
                 break
-            begin, end = share(those, at, n_out, width) if together else (at, at + width)
+            begin, end = share(those, 0, n_out, width) if together else (at, at + width)
+            begin = at if begin < at else begin
             run(x, w, bias, y, rows, begin, end, n_in, n_out, x_stride, y_stride)
             if together:
                 meet(those, worth * ((n_out - at) // width))

@@ -148,7 +148,7 @@ def sweep(v: Any, form: Format, gates: int, apply: Any, *, states: int, biased: 
         if sweep_row(q, step, at, stride, r, rb, options):
             return
         whole = q.batch - q.batch % several
-        goes_back = back(step.t, q.units, q.units)
+        goes_back = back(step.t, q.units, step.end - step.begin)
         ends = step.begin + step.begin + (step.end - step.begin - 1) // lanes * lanes
         for k in range(step.begin, step.end, lanes):
             unit = ends - k if goes_back else k
@@ -262,7 +262,7 @@ def _start(v: Any, rows: int, vectors: int, biased: bool) -> Any:
 
 def _ask(v: Any, width: int) -> Any:
     """`ask(sequence, place)`: prefetches `width` floats of p."""
-    prefetch, line = v.prefetch, team.WORDS
+    prefetch, line = v.prefetch, team.LINE
 
     @v.inline
     def ask(q, place):

@@ -1,7 +1,7 @@
 """Several threads in one kernel call each: member 0 leads, the helpers join it when they have a processor.
 
 The kernels of a team end in `_team`; beside their ordinary parameters they take the number of the member, how many there are,
-and a barrier: WORDS int32 for each member, one cache line; see the constants below. All but DEBT is zero before a run.
+and a barrier: WORDS int32 for each member; see the constants below. All but DEBT is zero before a run.
 idle[0] is the address of a function that gives the processor to another thread, or zero.
 
 Member 0 never waits for a helper to come. It asks, works alone, and looks between two pieces of work (a time step, a block of
@@ -17,7 +17,8 @@ import functools
 from typing import Any, NamedTuple
 
 PARAMS = "member:int members:int barrier:i32* idle:i64*"
-WORDS = 16  # int32 of a cache line, so that members don't share one
+LINE = 16  # words of a cache line
+WORDS = 4 * LINE  # of a member, so that none shares a cache line with another, nor the one that is read along with it
 TRIES = 64  # how often the helpers may be asked in a kernel
 
 PATIENCE = 400_000  # looks, some 200 us, that a team may lose before it has saved any
@@ -32,8 +33,8 @@ MEETINGS = 1  # how many meetings the member has come to
 LAST = 2  # of member 0: the meeting after which it goes on alone, or 0
 JOINED = 3  # of member 0: what it had asked when all joined
 START = 4  # of member 0: where they did
-DEBT = 5  # of member 0: the looks that meetings have lost, less what they saved and what was done alone since
-LEFT = 6  # how many kernels the member has left
+LEFT = 5  # how many kernels the member has left
+DEBT = 2 * LINE  # of member 0: the looks that meetings have lost, less what they saved and what was done alone since
 
 
 class Team(NamedTuple):

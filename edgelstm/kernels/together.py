@@ -48,7 +48,7 @@ def walk(v: Any, form: Format, gates: int, step: Any) -> Any:
 
 def _ask(v: Any) -> Any:
     """`ask(sequence, at)`: prefetches the state at `at`, parts of which others have written."""
-    prefetch, width, line = v.prefetch, recurrent.padded(v), team.WORDS
+    prefetch, width, line = v.prefetch, recurrent.padded(v), team.LINE
 
     @v.inline
     def ask(q, at):

@@ -39,8 +39,11 @@ def loadable(name: str, target: Target) -> tuple[bytes, Image | None]:
 def keep_image(name: str, target: Target, content: bytes) -> Image | None:
     """The image of an object, stored for processes to come; None where it has none."""
     found = image(content)
-    if found is not None:
-        cache.keep_image(name, target, found)
+    if found is None:
+        return None
+    if name != EXECUTE:
+        found = found._replace(params=kernels.get(name).spelled)
+    cache.keep_image(name, target, found)
     return found
 
 

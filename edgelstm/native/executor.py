@@ -14,7 +14,7 @@ CELLS = "edgelstm_tables"
 SYMBOLS = (EXECUTE, CELLS, *THUNKS)
 
 _LOOP = """
-define internal void @run(ptr %table) alwaysinline {{
+define internal void @run(ptr %table) noinline {{
 entry:
   {enter}
   %n = load i64, ptr %table
@@ -61,18 +61,21 @@ _ARM64 = (
 
 
 def executor_ir(target: Target) -> str:
-    """`void edgelstm_execute(int64_t* table)` and the thunks, each of which runs the table that `edgelstm_tables` names for it."""
+    """`void edgelstm_execute(int64_t* table)` and the thunks, each of which runs the table that its cell names."""
     enter, leave, declarations = flushing(target)
-    functions = [declarations + _LOOP.format(enter=enter, leave=leave), f"@{CELLS} = dso_local global [{len(THUNKS)} x ptr] zeroinitializer\n",
+    cells = f"[{len(THUNKS)} x ptr]"
+    functions = [declarations + _LOOP.format(enter=enter, leave=leave),
+                 f"@{CELLS} = dso_local global {cells} zeroinitializer\n",
                  f"define void @{EXECUTE}(ptr %table) {{\n  call void @run(ptr %table)\n  ret void\n}}\n"]
     for number, name in enumerate(THUNKS):
-        cell = f"getelementptr ([{len(THUNKS)} x ptr], ptr @{CELLS}, i64 0, i64 {number})"
-        functions.append(f"define void @{name}() {{\n  %table = load ptr, ptr {cell}\n  call void @run(ptr %table)\n  ret void\n}}\n")
+        cell = f"getelementptr ({cells}, ptr @{CELLS}, i64 0, i64 {number})"
+        functions.append(f"define void @{name}() {{\n  %table = load ptr, ptr {cell}\n"
+                         "  call void @run(ptr %table)\n  ret void\n}\n")
     return "".join(functions)
 
 
 def flushing(target: Target) -> tuple[str, str, str]:
-    """IR that turns flushing on, that puts back what was there before, and the declarations that both need; empty where there is none."""
+    """IR that turns flushing on, that puts back what was there before, and what both declare; empty where there is none."""
     if target.triple.startswith("x86_64"):
         return _X86
     if target.triple.startswith(("aarch64", "arm64")):

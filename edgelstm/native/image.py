@@ -1,20 +1,24 @@
-"""An image: machine code laid out and relocated, which a process only maps. Made of objects by `linking.py`, mapped by `mapped.py`."""
+"""An image: machine code laid out and relocated, made of an object by `linking.py`. A process only maps it (`mapped.py`)."""
 
 import struct
 from typing import NamedTuple
 
 PAGE = 4096  # images begin at such an address: AArch64 code addresses constants by page and offset
 ZEROS = 65536  # zeroed memory begins at a multiple of this, the largest page of the machines that have images
-_MAGIC = b"EdgeLSTM image 1"
+_MAGIC = b"EdgeLSTM image 2"
 _HEADER = struct.Struct("<16sIII")
 
 
 class Image(NamedTuple):
-    """Code with its constants, the size of the zeroed memory that belongs at `zeros_at`, and the offsets of the symbols in both."""
+    """Code with its constants, the size of the zeroed memory at `zeros_at`, and the offsets of the symbols in both.
+
+    `params` are the parameters of a kernel as it declares them.
+    """
 
     code: bytes
     zeros: int
     symbols: dict[str, int]
+    params: str = ""
 
     @property
     def zeros_at(self) -> int:
@@ -23,7 +27,7 @@ class Image(NamedTuple):
 
     def to_bytes(self) -> bytes:
         """As it is stored."""
-        names = "\n".join(f"{offset} {name}" for name, offset in self.symbols.items()).encode()
+        names = "\n".join([self.params, *(f"{offset} {name}" for name, offset in self.symbols.items())]).encode()
         return _HEADER.pack(_MAGIC, len(self.code), self.zeros, len(names)) + names + self.code
 
 
@@ -35,8 +39,8 @@ def from_bytes(content: bytes) -> Image | None:
     start = _HEADER.size + names
     if len(content) != start + code:
         return None
-    lines = content[_HEADER.size : start].decode().splitlines()
-    return Image(content[start:], zeros, {name: int(offset) for offset, name in (line.split(" ", 1) for line in lines)})
+    params, *lines = content[_HEADER.size : start].decode().split("\n")
+    return Image(content[start:], zeros, {name: int(offset) for offset, name in (line.split(" ", 1) for line in lines)}, params)
 
 
 def zeros_at(code: int) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 from edgelstm import kernels
 from edgelstm.native import cache, mapped
 from edgelstm.native.executor import CELLS, EXECUTE, SYMBOLS, THUNKS
+from edgelstm.native.image import Image
 from edgelstm.native.machine import host
 from edgelstm.native.target import Target
 
@@ -23,6 +24,7 @@ _Door = tuple[int, ctypes.c_int64]  # the address of a thunk, and the cell that 
 
 _lock = threading.RLock()
 _addresses: dict[tuple[str, Target], int] = {}
+_images: dict[tuple[str, Target], Image] = {}  # of kernels that are planned and not yet linked
 _idle: list[_Door] = []
 _procedures = {False: ctypes.CFUNCTYPE(None), True: ctypes.PYFUNCTYPE(None)}
 _procedure_of_table = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
@@ -81,10 +83,20 @@ def _load(wanted: Mapping[str, tuple[str, ...]], target: Target) -> dict[str, in
     """The addresses of the symbols of kernels, newly loaded."""
     found: dict[str, int] = {}
     for name in wanted:
-        image = cache.find_image(name, target)
+        image = _images.pop((name, target), None) or cache.find_image(name, target)
         found.update((image and mapped.addresses(image)) or {})
     missing = {name: symbols for name, symbols in wanted.items() if not found.keys() >= set(symbols)}
     return found | _compiled(missing, target) if missing else found
+
+
+def _params(name: str) -> str | None:
+    """The parameters of a kernel whose image is cached."""
+    target = host()
+    image = cache.find_image(name, target)
+    if image is None:
+        return None
+    _images[name, target] = image
+    return image.params
 
 
 def _compiled(wanted: Mapping[str, tuple[str, ...]], target: Target) -> dict[str, int]:
@@ -129,5 +141,6 @@ def _renew_lock() -> None:
     _lock = threading.RLock()
 
 
+kernels.recall_with(_params)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_lock)

@@ -1,8 +1,8 @@
 """Images mapped into this process for the rest of its life, where the operating system allows it: Linux on 64 bits.
 
-What is mapped is a nameless file in memory that holds the bytes which were verified, so nothing that happens to the cache changes
-it, and a system that never lets written memory be executed has nothing against it. The kernel of the system makes mapped files
-visible to the fetching of instructions, as it does for libraries.
+What is mapped is a nameless file in memory that holds the bytes which were verified, so nothing that happens to the cache
+changes it, and a system that never lets written memory be executed has nothing against it. The kernel of the system makes
+mapped files visible to the fetching of instructions, as it does for libraries.
 """
 
 import ctypes
@@ -36,7 +36,8 @@ def _map(image: Image) -> int | None:
             return None
         where, fixed = None, 0
         if image.zeros:
-            where, fixed = _mapping(None, image.zeros_at + image.zeros, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_ANONYMOUS, -1), _FIXED
+            size, fixed = image.zeros_at + image.zeros, _FIXED
+            where = _mapping(None, size, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_ANONYMOUS, -1)
             if where is None:
                 return None
         return _mapping(where, len(image.code), mmap.PROT_READ | mmap.PROT_EXEC, fixed, file)

@@ -1,7 +1,7 @@
 """What a processor says of itself: the words from which LLVM concludes its name and its features.
 
-They name the description that LLVM gave of it, so that LLVM need not be asked again. On x86-64 they come from CPUID, which needs
-machine code: an image that any such processor can run. On AArch64, LLVM reads what Linux says, and so does this module.
+They name the description that LLVM gave of it, so that LLVM need not be asked again. On x86-64 they come from CPUID, which
+needs machine code: an image that any such processor can run. On AArch64, LLVM reads what Linux says, and so does this module.
 """
 
 import ctypes
@@ -59,11 +59,13 @@ def teach(target: Target) -> None:
         return
     import llvmlite.binding as llvm
 
-    from edgelstm.native.compiler import keep_image
+    from edgelstm.native.linking import image
     from edgelstm.native.optimise import emit
 
     llvm.initialize_native_asmparser()
-    keep_image(_READER, _READING, emit(_reader_ir(), _READING))
+    found = image(emit(_reader_ir(), _READING))
+    if found is not None:
+        cache.keep_image(_READER, _READING, found)
 
 
 def _cpuid() -> bytes | None:

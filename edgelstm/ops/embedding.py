@@ -7,7 +7,7 @@ import numpy as np
 
 from edgelstm.errors import ShapeError
 from edgelstm.ops.gather import check_indices, check_range, clamped_indices, gather_rows, product
-from edgelstm.ops.op import Case, Fact, Op
+from edgelstm.ops.op import Attr, Case, Fact, Op
 from edgelstm.ops.stored import (
     GROUPED,
     PRECISION,
@@ -23,13 +23,14 @@ from edgelstm.ops.stored import (
 class Embedding(Op):
     """Rows of a table: indices (...), table (N, D) -> y (..., D). Indices are whole numbers 0 .. N-1, also as float32.
 
+    With `wrap` a negative index counts from the end, as in gather.
     The reference refuses an index out of range; the kernel takes the nearest valid one.
     """
 
     name = "embedding"
     inputs = ("indices", "table", "table_scale?")
     narrow = ("table", "table_scale")
-    attrs = {"precision": PRECISION, "grouped": GROUPED}
+    attrs = {"precision": PRECISION, "grouped": GROUPED, "wrap": Attr("bool", False, since=1)}
 
     def weight_shapes(self, attrs: Mapping[str, Any], ins: Sequence[Any]) -> dict[str, tuple[int, ...]]:
         return {"table": full_shape(attrs, ins[1], axis=1)}
@@ -39,13 +40,17 @@ class Embedding(Op):
         check_indices(indices, ("int64", "int32", "float32"))
         if table.rank != 2:
             raise ShapeError(f"its table has the shape {list(table.shape)}; (rows, width) is supported")
-        check_range(indices.value, indices.size, 0, table.shape[0])
+        check_range(indices.value, indices.size, self._first(attrs, table.shape[0]), table.shape[0])
         precision, shape = attrs["precision"], full_shape(attrs, table, axis=1)
         check_grouped(attrs, shape[1])
         if precision == "float32" and scale is None:
             return [Fact((*indices.shape, table.shape[1]), table.dtype)]
         check_stored_table("its table", precision, table, scale, shape)
         return [Fact((*indices.shape, shape[1]), "float32")]
+
+    def _first(self, attrs: Mapping[str, Any], rows: int) -> int:
+        """The least index."""
+        return -rows if attrs["wrap"] else 0
 
     def table(self, attrs: Mapping[str, Any], ins: Sequence[Any]) -> np.ndarray | Stored:
         """The table (rows, width), or the Stored matrix (width, rows). Raises UnsupportedError when it is computed."""
@@ -55,7 +60,7 @@ class Embedding(Op):
 
     def reference(self, attrs: Mapping[str, Any], ins: Sequence[np.ndarray | None]) -> list[np.ndarray]:
         indices, table, scale = ins
-        check_range(indices, indices.size, 0, table.shape[0])
+        check_range(indices, indices.size, self._first(attrs, table.shape[0]), table.shape[0])
         found = stored_table(attrs["precision"], table, scale, full_shape(attrs, table, axis=1))
         table = found.widened(np.float64).T if isinstance(found, Stored) else found
         return [table[indices.astype(np.int64)]]
@@ -68,7 +73,7 @@ class Embedding(Op):
         count, (n, width) = product(indices.shape), full_shape(attrs, table, axis=1)
         if not count * width:
             return
-        rows, precision = clamped_indices(low, indices, n, wrap=0), attrs["precision"]
+        rows, precision = clamped_indices(low, indices, n, wrap=-self._first(attrs, n)), attrs["precision"]
         if precision == "float32":
             gather_rows(low, table, rows, outs[0], (1, n, count, width))
             return
@@ -82,6 +87,7 @@ class Embedding(Op):
         yield Case("tokens", [tokens, table])
         yield Case("int32", [tokens.astype(np.int32), table])
         yield Case("float tokens", [tokens.astype(np.float32), table])
+        yield Case("from the end", [tokens - 33, table], {"wrap": True})
         yield Case("one", [np.array([[0]]), table[:1, :1]])
         yield Case("empty", [tokens[:0], table])
 

@@ -2,11 +2,12 @@
 
 from edgelstm.graph import Graph
 from edgelstm.passes.dead import remove_dead
+from edgelstm.passes.embed_rows import embed_rows
 from edgelstm.passes.fold import fold_constants
 from edgelstm.passes.fuse_dense import fuse_dense
 from edgelstm.passes.recognition import recognise
 
-PASSES = (fold_constants, fuse_dense, remove_dead, recognise)
+PASSES = (fold_constants, fuse_dense, embed_rows, remove_dead, recognise)
 
 
 def simplify(graph: Graph) -> Graph:

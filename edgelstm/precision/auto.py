@@ -13,20 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from edgelstm import ops
 from edgelstm.drift import absolute_errors, default_limit
 from edgelstm.errors import PrecisionError
 from edgelstm.graph import Graph, Node
 from edgelstm.precision.alone import SEQUENCE_STEPS, Layers, Timing
-from edgelstm.precision.apply import FINER, apply
+from edgelstm.precision.apply import FINER, apply, written_precision
 from edgelstm.precision.calibrate import Calibration
 from edgelstm.precision.choose import layers, weights_of
 from edgelstm.precision.measure import default_data, observe
 
 EXACT = "float32"
 ANY_WEIGHTS = ("bfloat16",)  # candidates for every layer
-FINITE_WEIGHTS = ("int8", "int4")  # for layers whose weights are all finite
-FINER_WEIGHTS = (FINER,)  # for those of them that have a state; of all others int8 is nothing else
+FINITE_WEIGHTS = ("int8", FINER, "int4")  # for layers whose weights are all finite
 CALIBRATED = "int8-static"  # one more of those where the user gave data
 CLEARLY_FASTER = 0.97  # of the time in float32; nearer ones are taken for the noise of the clock
 
@@ -138,11 +136,11 @@ class _Search:
         self.nodes = layers(graph)
         self._graph = graph
         self._data = default_data(graph) if calibration is None else calibration.data
-        finite = [node.name for node in self.nodes if _is_finite(node, graph)]
+        finite = [node for node in self.nodes if _is_finite(node, graph)]
         every = [node.name for node in self.nodes]
-        stateful = [node.name for node in self.nodes if node.name in finite and ops.get(node.op).sequence_axes(node.attrs)]
         candidates = (*FINITE_WEIGHTS, *(() if calibration is None else (CALIBRATED,)))
-        names = dict.fromkeys(ANY_WEIGHTS, every) | dict.fromkeys(candidates, finite) | dict.fromkeys(FINER_WEIGHTS, stateful)
+        names = {name: every for name in ANY_WEIGHTS} | {
+            name: [node.name for node in finite if written_precision(node, name) == name] for name in candidates}
         self._variants = {name: apply(graph, dict.fromkeys(nodes, name), calibration) for name, nodes in names.items()}
         self._expected = self._outputs(graph)
         self.limit = default_limit(self._expected.values()) if max_error is None else max_error

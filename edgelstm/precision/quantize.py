@@ -21,6 +21,8 @@ INT8_LIMITS, INT4_LIMITS = (-127, 127), (-8, 7)
 _INT8_RANGES = np.linspace(0.7, 1.0, 13)  # of the largest weight, tried as ends of the range
 _INT4_RANGES = np.concatenate([np.linspace(0.6, 1.15, 12), -np.linspace(0.6, 1.15, 12)])
 _CHUNK = 1 << 20  # weights that are searched at once
+_FAINT, _DROWNED = 1e-20, 0.25  # the energy of a column that is almost nothing; the part of it that rounding may change
+_LARGE = 1e12  # the squares of weights up to this, and from its inverse on, can be summed in float32
 _SMALLEST = float(np.finfo(np.float32).tiny)
 
 
@@ -55,16 +57,35 @@ def quantize(matrix: np.ndarray, precision: str, *, scales: str = "mse", covaria
 def quantize_with_factors(matrix: np.ndarray, *, scales: str = "mse", covariance: np.ndarray | None = None) -> Stored:
     """The same in int8x16 with a factor for each input: its largest weight, over the largest of all.
 
-    So the weights of an input are rounded in steps that fit them, however large those of others are.
+    So the weights of an input are rounded in steps that fit them, however large those of others are. Without factors where these
+    would add to the noise of the outputs, or drown a column whose weights are much smaller than those of others.
     """
     matrix = np.asarray(matrix, np.float32)
     _check(matrix, "int8x16")
     largest = np.max(np.abs(matrix), axis=1, initial=0.0)
     factor = _usable(largest / max(np.max(largest, initial=0.0), _SMALLEST))
     inverse = np.divide(1.0, factor, out=np.zeros(len(factor)), where=factor > 0)
-    seen = None if covariance is None else covariance * np.outer(factor, factor)
-    found = quantize((matrix * inverse[:, None]).astype(np.float32), "int8x16", scales=scales, covariance=seen)
-    return replace(found, factor=factor)
+    even = (matrix * inverse[:, None]).astype(np.float32)
+    plain, evened = quantize(matrix, "int8x16", scales=scales), replace(quantize(even, "int8x16", scales=scales), factor=factor)
+    if _drowns(matrix, evened) or _noise(matrix, plain, covariance) <= _noise(matrix, evened, covariance):
+        return plain if covariance is None else quantize(matrix, "int8x16", scales=scales, covariance=covariance)
+    if covariance is None:
+        return evened
+    seen = covariance * np.outer(factor, factor)
+    return replace(quantize(even, "int8x16", scales=scales, covariance=seen), factor=factor)
+
+
+def _noise(matrix: np.ndarray, found: Stored, covariance: np.ndarray | None) -> float:
+    """The energy of what rounding adds to the outputs; of inputs that are alike and independent where nothing is known of them."""
+    errors = matrix - found.widened(np.float64)
+    return float(np.sum(errors * (errors if covariance is None else covariance @ errors)))
+
+
+def _drowns(matrix: np.ndarray, found: Stored) -> bool:
+    """Whether rounding changes any column that is not almost nothing by more than a part of its energy."""
+    errors = np.sum(np.square(matrix - found.widened(np.float64)), axis=0)
+    energy = np.sum(np.square(matrix, dtype=np.float64), axis=0)
+    return bool(np.any(errors[energy > _FAINT] > _DROWNED * energy[energy > _FAINT]))
 
 
 def _check(matrix: np.ndarray, precision: str) -> None:
@@ -125,13 +146,22 @@ def _best_scale(matrix: np.ndarray, candidates: Iterator[np.ndarray] | list[np.n
                 usable: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Of scales per column the ones with the least square error; each is also tried as its numbers would like it best."""
     best, least = np.zeros(matrix.shape[1], np.float32), np.full(matrix.shape[1], np.inf)
+    unit = _unit(matrix)
+    matrix = matrix / unit
     for number, candidate in enumerate(candidates):
-        first = usable(candidate)
+        first = usable(candidate / unit)
         for scale in (first, usable(_least_squares(matrix, first, limits))) if number else (first,):
             error = np.sum(np.square(matrix - _rounded(matrix, scale, limits) * scale), axis=0)
             better = error < least
             best, least = np.where(better, scale, best), np.where(better, error, least)
-    return best
+    return usable(best * unit)
+
+
+def _unit(matrix: np.ndarray) -> np.ndarray:
+    """A power of two for each column, with which squares of its weights stay within float32; 1 for almost all."""
+    largest = np.max(np.abs(matrix), axis=0, initial=0.0)
+    extreme = (largest > _LARGE) | ((largest < 1 / _LARGE) & (largest > _SMALLEST))
+    return np.exp2(np.where(extreme, np.floor(np.log2(np.where(extreme, largest, 1.0))), 0)).astype(np.float32)
 
 
 def _least_squares(matrix: np.ndarray, scale: np.ndarray, limits: tuple[int, int]) -> np.ndarray:

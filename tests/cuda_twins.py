@@ -1,0 +1,107 @@
+"""Every launch of every op case, compiled for a GPU on a machine without one: what the simulator runs as Python may have no types.
+
+Device memory is that of the host, and the kernels are never started.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import numba
+import numpy as np
+from numba.cuda.dispatcher import CUDADispatcher
+
+from edgelstm.cuda import backend, driver, launching, pool, session
+from edgelstm.graph import Graph
+from edgelstm.model import Model
+from tests.conftest import Layers
+from tests.test_ops import CASES, graph_of
+
+CAPABILITY = (7, 5)
+MADE_UP = SimpleNamespace(MULTIPROCESSOR_COUNT=40, MAX_THREADS_PER_BLOCK=1024, MAX_SHARED_MEMORY_PER_BLOCK_OPTIN=64 << 10,
+                          COOPERATIVE_LAUNCH=1, compute_capability=CAPABILITY, id=0)
+
+Kernels = dict[tuple[Any, ...], Any]
+
+
+def assert_all_compile() -> None:
+    kernels, failed = needed(), []
+    assert len(kernels) > 100
+    for (name, signature), kernel in kernels.items():
+        try:
+            assert ".version" in ptx(kernel, signature)
+        except Exception as error:  # noqa: BLE001 - the compiler has many kinds, and all of them are told
+            failed.append(f"{name} {signature}: {type(error).__name__}: {str(error)[-1000:]}")
+    assert not failed, "\n".join(failed)
+
+
+def ptx(kernel: Any, signature: tuple[Any, ...]) -> str:
+    """Without optimisation, which takes most of the time and finds no errors."""
+    with mock.patch("numba.cuda.dispatcher.get_current_device", lambda: MADE_UP):
+        return driver.cuda.compile_ptx(kernel.py_func, signature, cc=CAPABILITY, opt=False)[0]
+
+
+def needed() -> Kernels:
+    """The kernels of all op cases by name and types."""
+    found: Kernels = {}
+    with without_device(found):
+        for graph, feeds in [*(graph_of(op, case) for op, case in CASES), applied()]:
+            programs = Model(graph, device="cuda")._programs
+            program = programs.for_run({name: np.shape(array) for name, array in feeds.items()}).program
+            ports = [np.ascontiguousarray(feeds[port.name], port.dtype) for port in graph.inputs]
+            ports += [np.zeros(shape, port.dtype) for shape, port in zip(program.outputs, graph.outputs, strict=True)]
+            bound = session.CudaSession(program, programs._constants)
+            bound.bind(ports)
+            bound._graph._launches(None)
+        _moves()
+    return found
+
+
+def applied() -> tuple[Graph, dict[str, np.ndarray]]:
+    """Products that apply activations, of no, one and two parameters."""
+    net = Layers()
+    y = net.builder.input("x", "float32", ("B", "T", 3))
+    for name, attrs in (("tanh", {}), ("elu", {"alpha": 0.5}), ("hard_sigmoid", {"alpha": 0.2, "beta": 0.4})):
+        y = net.builder.add(name, net.builder.add("conv1d", y, net.weights(1, 3, 3), net.weights(3)), **attrs)
+    return net.graph(y=y), {"x": np.zeros((2, 3, 3), np.float32)}
+
+
+def _moves() -> None:
+    """The kernel that gathers and scatters the states of a pool."""
+    numbers = np.zeros(4, np.int32)
+    for dtype in (np.int32, np.uint8):
+        states = np.zeros(64, dtype)
+        launching.launch(pool._move(), 1, 32, states, states, numbers, (1, 4, 8, 2), True)(None)
+
+
+@contextmanager
+def without_device(found: Kernels) -> Iterator[None]:
+    """Host memory as device memory; launches are noted in `found`."""
+    def launched(kernel: Any, _: Any) -> Any:
+        def call(*args: Any) -> None:
+            signature = tuple(map(numba.typeof, args))
+            found.setdefault((f"{kernel.py_func.__module__}.{kernel.py_func.__qualname__} {id(kernel)}", signature), kernel)
+
+        return call
+
+    with ExitStack() as stack:
+        for owner, name, value in [
+            (CUDADispatcher, "__getitem__", launched), (session, "empty", memory), (session, "zeros", memory),
+            (session, "uploaded", uploaded), (session, "on", lambda number: nullcontext()), (session.cuda, "stream", lambda: None),
+            (backend, "check", lambda number: 0), (driver, "address", id), (launching, "prepared", lambda *given: 1000),
+            (driver.cuda, "get_current_device", lambda: MADE_UP),
+        ]:  # fmt: skip
+            stack.enter_context(mock.patch.object(owner, name, value))
+        yield
+
+
+def memory(nbytes: int) -> np.ndarray:
+    return np.zeros(max(8, -(-nbytes // 8) * 8), np.uint8)
+
+
+def uploaded(array: np.ndarray) -> np.ndarray:
+    found = memory(array.nbytes + 8)
+    found[: array.nbytes] = array.reshape(-1).view(np.uint8)
+    return found
