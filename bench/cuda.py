@@ -5,8 +5,8 @@
 A run of one step is a step of a stream that carries the state, as `step(frame, out)`; the others are stateless runs. All are
 timed from Python to the end of their work on the device. `relative` is the speed of EdgeLSTM relative to cuDNN, with an
 asterisk where it misses the target; `of bound` the share of the run that reading the recurrent weights on the chip and meeting
-at barriers, or the multiplications, would take by themselves. `--registers` needs no GPU: it prints what the assembler says of the
-kernels.
+at barriers, or the multiplications, would take by themselves. `--registers` needs no GPU: it prints what the assembler says of
+the kernels: registers of a thread, static shared memory, spills.
 """
 
 import sys
@@ -66,10 +66,11 @@ def main() -> int:
     parser.add_argument("--batch", nargs="+", type=int, default=[1, 8, 32, 128, 1024])
     parser.add_argument("--steps", nargs="+", type=int, default=[1, 100, 1000])
     parser.add_argument("--markdown", action="store_true", help="a table for docs/performance.md")
-    parser.add_argument("--registers", metavar="CAPABILITY", help="only the table of registers and spills, e.g. for 9.0")
+    parser.add_argument("--registers", metavar="CAPABILITY", nargs="+", help="only a table of registers, e.g. for 9.0")
+    parser.add_argument("--kernels", metavar="REGEX", default="", help="with --registers: kernels whose names it is found in")
     arguments = parser.parse_args()
     if arguments.registers:
-        registers(tuple(map(int, arguments.registers.split("."))))
+        registers([tuple(map(int, number.split("."))) for number in arguments.registers], re.compile(arguments.kernels))
         return 0
     try:
         from edgelstm.cuda import driver
@@ -191,14 +192,17 @@ def bound(shape: Shape, chip: Chip) -> float:
     return shape.steps * max(reading, multiplying)
 
 
-def registers(capability: tuple[int, int]) -> None:
-    """What nvJitLink's assembler reports of every hot kernel."""
+def registers(capabilities: list[tuple[int, int]], wanted: re.Pattern[str]) -> None:
+    """What nvJitLink's assembler reports of the hot kernels, a column for each compute capability."""
     from cuda.bindings import nvjitlink
 
     from edgelstm.cuda import ahead
 
+    print(f"| kernel | {' | '.join('.'.join(map(str, each)) for each in capabilities)} |\n|{'---|' * (len(capabilities) + 1)}")
     for name, kernel, signature in ahead.hot_kernels():
-        print(f"{name:36} {report(nvjitlink, ahead.ptx(kernel, signature, capability), capability)}", flush=True)
+        if wanted.search(name):
+            found = [report(nvjitlink, ahead.ptx(kernel, signature, each), each) for each in capabilities]
+            print(f"| {name} | {' | '.join(found)} |", flush=True)
 
 
 def report(linker: Any, ptx: str, capability: tuple[int, int]) -> str:
@@ -209,7 +213,14 @@ def report(linker: Any, ptx: str, capability: tuple[int, int]) -> str:
     log = bytearray(linker.get_info_log_size(handle))
     linker.get_info_log(handle, log)
     linker.destroy(handle)
-    return ", ".join(re.findall(r"\d+ registers|\d+ bytes (?:smem|spill \w+|stack frame)", log.decode()))
+    return summary(log.decode())
+
+
+def summary(log: str) -> str:
+    """Registers of a thread, static shared memory, and what is kept in local memory, from the assembler's report."""
+    used, shared, kept = (sum(map(int, set(re.findall(pattern, log)))) for pattern in (
+        r"Used (\d+) registers", r"(\d+) bytes smem", r"(\d+) bytes (?:stack frame|spill \w+)"))
+    return f"{used}, {shared} B, {f'{kept} B spilled' if kept else 'no spills'}"
 
 
 if __name__ == "__main__":

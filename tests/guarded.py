@@ -40,7 +40,7 @@ class GuardedLowering:
     """Runs every kernel call at once, and checks the guard bands after it. `states` holds the arrays of a stream."""
 
     def __init__(self, states=None):
-        self.lanes, self.members = host().lanes, 1
+        self.lanes, self.members, self.in_parts = host().lanes, 1, True
         self.states = states or {}
         self.used = []
         self.aliases = {}

@@ -8,11 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bench.cells import Cell
 from edgelstm.benchmark import feeds, regression, timing
+from edgelstm.benchmark.profile import bound_run
 from edgelstm.cli import main
 from edgelstm.cli.bench import PEERS
 from edgelstm.errors import FormatError
 from edgelstm.format import write
+from edgelstm.ops import time_parts
 from tests.tiny_models import sequence_graph, step_graph, two_in_two_out_graph, write_onnx
 
 QUICK = ["--seconds", "0.02", "--starts", "0", "--steps", "6"]
@@ -198,3 +201,12 @@ def test_settled_turns_begin_without_threads_that_are_busy_for_another():
     assert found[-2 * timing.LEAST_TURNS:] == [False] * (2 * timing.LEAST_TURNS)
     for thread in busy:
         thread.join()
+
+
+def test_the_parts_of_a_long_sequence_count_as_one_call(monkeypatch):
+    monkeypatch.setattr(time_parts, "PART", 1)
+    monkeypatch.setattr(time_parts, "LEAST_ROWS", 4)
+    graph = Cell("lstm", 3, 5, layers=2).graph
+    bound = bound_run(graph, {"x": np.zeros((1, 16, 3), np.float32)}, 1, 16)
+    assert len(bound.program.kernels) == 16
+    assert [call["kernel"] for call in bound.calls()] == ["gemm4", "lstm"] * 2

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from bench.cuda import Chip, Shape, bound, graph_of, inputs, medians, target
+from bench.cuda import Chip, Shape, bound, graph_of, inputs, medians, summary, target
 from edgelstm import load, reference
 from tests import cuda_simulator
 
@@ -40,6 +40,14 @@ def test_runs_take_turns():
     order = []
     assert len(medians(lambda: order.append("a"), lambda: order.append("b"))) == 2
     assert order[6:10] == ["a", "b", "b", "a"]
+
+
+def test_the_assembler_s_report_is_read():
+    start = "ptxas info    : Compiling entry function 'kernel' for 'sm_90'\n"
+    none = "    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads\n"
+    assert summary(start + none + "ptxas info    : Used 82 registers, 8256 bytes smem, 480 bytes cmem[0]") == "82, 8256 B, no spills"
+    some = "    16 bytes stack frame, 12 bytes spill stores, 20 bytes spill loads\n"
+    assert summary(start + some + "ptxas info    : Used 255 registers, 480 bytes cmem[0]") == "255, 0 B, 48 B spilled"
 
 
 def test_it_refuses_to_run_as_a_script_and_without_a_gpu():

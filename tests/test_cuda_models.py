@@ -275,6 +275,7 @@ def test_arrays_of_the_device_go_in_and_come_out(rng):
     given = cuda.to_device(x)
     found = model.run({"x": given})["y"]
     assert not isinstance(found, np.ndarray)
+    np.testing.assert_array_equal(model.predict(given).copy_to_host(), found.copy_to_host())
     np.testing.assert_allclose(found.copy_to_host(), reference.run(graph, {"x": x})["y"], rtol=0, atol=2e-6)
     with pytest.raises(ShapeError, match="float64"):
         model.run({"x": cuda.to_device(x.astype(np.float64))})

@@ -28,7 +28,7 @@ LENGTHS = (0, 1, 3, 4, 5, 17, 33, 64)
 def chosen():
     """Some of the smaller cases of every op that has weights, in every precision."""
     for name in WEIGHTS:
-        sizes = [(sum(np.asarray(array).size for array in case.inputs if array is not None), case) for case in ops.get(name).cases()]
+        sizes = [(sum(np.size(array) for array in case.inputs if array is not None), case) for case in ops.get(name).cases()]
         small = [case for size, case in sorted(sizes, key=lambda entry: entry[0]) if 1 < size <= LARGEST]
         for case in small[:: max(1, len(small) // PER_OP)]:
             yield from (pytest.param(name, case, precision, id=f"{name}-{case.name}-{precision}") for precision in PRECISIONS
@@ -57,8 +57,8 @@ def test_device_gives_the_equations_with_rounded_rows(name, case, precision):
     narrow, _ = reduced(op, case, precision)
     graph, feeds = graph_of(op, narrow)
     found = Model(graph, device="cuda").run(feeds)
-    inputs = widened(op.padded(narrow.inputs))
-    for name, wanted in zip(found, op.rounded(check_attrs(op, narrow.attrs), _as_stored(op, narrow, inputs), None), strict=False):
+    inputs = _as_stored(op, narrow, widened(op.padded(narrow.inputs)))
+    for name, wanted in zip(found, op.rounded(check_attrs(op, narrow.attrs), inputs, None), strict=False):
         np.testing.assert_allclose(found[name], wanted, rtol=1e-5, atol=1e-5, err_msg=name)
 
 
@@ -114,8 +114,9 @@ def rounded(x, scale):
     """The numbers and scales that kernels/rounding.py tells of finite rows, and what rounding left."""
     top = abs(x).max(1, initial=0)
     small = top < np.float32(2.0**-100)
-    inverse = np.where(small, 0, np.float32(127) / np.where(small, 1, top)) if not scale else np.full(len(x), 1 / np.float32(scale))
-    scales = np.where(small, 0, top / np.float32(127)) if not scale else np.full(len(x), scale)
+    inverse, scales = np.where(small, 0, np.float32(127) / np.where(small, 1, top)), np.where(small, 0, top / np.float32(127))
+    if scale:
+        inverse, scales = np.full(len(x), 1 / np.float32(scale)), np.full(len(x), scale)
     near = np.clip(x * inverse.astype(np.float32)[:, None], -127, 127)
     return np.rint(near), np.rint((near - np.rint(near)) * np.float32(254)), scales.astype(np.float32)
 

@@ -14,7 +14,7 @@ from tests.quantizing import rows_as_read, stored
 WEIGHTS = {"lstm": ("W", "R"), "gru": ("W", "R"), "simple_rnn": ("W", "R"), "dense": ("W",), "conv1d": ("W",),
            "embedding": ("table",)}
 PRECISIONS = ("bfloat16", "int8", "int8-static", "int8x16", "int4")
-ROUNDING = {"int8": 0.04, "int8-static": 0.1, "int8x16": 1.6e-4, "int4": 0.04}  # of activations alone: the reference has the same weights
+ROUNDING = {"int8": 0.04, "int8-static": 0.1, "int8x16": 1.6e-4, "int4": 0.04}  # of activations alone
 
 
 def reduced(op, case, precision):

@@ -12,6 +12,7 @@ from edgelstm.facts import infer
 from edgelstm.format import from_bytes, to_bytes
 from edgelstm.graph import Node
 from edgelstm.model import Model
+from edgelstm.ops.op import Fact, check_attrs
 from edgelstm.ops.stored import PRECISIONS
 from edgelstm.passes import simplify
 from tests.conftest import Layers, stacked_graph
@@ -92,6 +93,52 @@ def test_passes_leave_stored_weights_alone(name, rng):
     again = simplify(small)
     assert dict(again.constants).keys() == dict(small.constants).keys()
     assert all(array.dtype == small.constants[key].dtype for key, array in again.constants.items())
+
+
+@pytest.mark.parametrize("calibrated", [False, True])
+@pytest.mark.parametrize(("taps", "attrs"), [(1, {}), (5, {}), (3, {"dilation": 2, "padding": "causal"}), (9, {"stride": 4})])
+def test_factors_of_inputs_stay_near_the_float_layer(taps, attrs, calibrated, rng):
+    """A convolution whose window fades towards its ends, on signals of which some channels are a thousand times louder."""
+    builder, channels, filters = GraphBuilder(), 3, 40
+    x = builder.input("x", "float32", ("batch", "time", channels))
+    fades = np.hanning(taps + 2)[1:-1, None, None] * 10.0 ** -np.arange(channels)[:, None]
+    W = builder.constant((rng.standard_normal((taps, channels, filters)) * fades).astype(np.float32), "W")
+    builder.output("y", builder.add("conv1d", x, W, name="conv", **attrs))
+    graph = builder.build()
+    feeds = {"x": (rng.standard_normal((2, 40, channels)) * 10.0 ** np.arange(channels)).astype(np.float32)}
+    feeds["x"][0, 7, 0] = np.nan
+    clean = {"x": np.nan_to_num(feeds["x"])}
+    small = precision.apply(graph, {"conv": "int8"}, precision.calibrate(graph, clean) if calibrated else None)
+    node, = small.nodes
+    assert node.attrs["precision"] == "int8x16" and small.constants[node.inputs[4]].shape == (taps * channels,)
+    assert graph.parameters == small.parameters == from_bytes(to_bytes(small)).parameters
+    exact, wide = reference.run(graph, clean)["y"], reference.run(small, clean)["y"]
+    assert np.max(np.abs(wide - exact)) < 0.01 * np.max(np.abs(exact))
+    found = Model(small).run(clean)["y"]
+    np.testing.assert_allclose(found, wide, atol=4e-5 * np.max(np.abs(wide)))
+    np.testing.assert_array_equal(np.isnan(Model(small).run(feeds)["y"]), np.isnan(Model(graph).run(feeds)["y"]))
+
+
+@pytest.mark.parametrize(("attrs", "factor", "message"), [
+    ({"precision": "int8"}, np.ones(5, np.float32), "factors of its inputs, which int8 weights have none of"),
+    ({}, np.ones(4, np.float32), r"factor of W has the shape \(4,\)"), ({}, np.ones(5, np.int64), "factor of W.*int64"),
+    ({}, np.full(5, np.nan, np.float32), "factor of W holds NaN"),
+    ({"precision": "float32"}, np.ones(5, np.float32), "factors of its inputs, which float32"),
+])
+def test_factors_must_fit(attrs, factor, message):
+    facts = [Fact((2, 5), "float32"), Fact((5, 3), "float32" if attrs.get("precision") == "float32" else "int8"), None,
+             None if attrs.get("precision") == "float32" else Fact((3,), "float32"),
+             Fact(factor.shape, str(factor.dtype), factor)]
+    op = ops.get("dense")
+    with pytest.raises(ShapeError, match=message):
+        op.infer(check_attrs(op, {"precision": "int8x16", **attrs}), facts)
+
+
+def test_only_one_group_may_have_factors():
+    op = ops.get("conv1d")
+    facts = [Fact((1, 9, 4), "float32"), Fact((3, 2, 6), "int8"), None, Fact((6,), "float32"), Fact((6,), "float32")]
+    with pytest.raises(ShapeError, match="2 groups"):
+        op.infer(check_attrs(op, {"precision": "int8x16", "groups": 2}), facts)
 
 
 def test_weights_that_layers_share_are_stored_once(rng):

@@ -1,6 +1,6 @@
 """The time of every kernel call of a program, alone and with the arguments that it has in the whole."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,17 +28,31 @@ class Bound:
         return burst_ns(native.thunk(self.table))
 
     def calls(self) -> list[dict[str, str | float | int]]:
-        """Number, kernel, time (without the call's own overhead) and share of every kernel call. Shares sum to 100."""
-        empty = door_ns()
-        self.whole()
-        times = [max(burst_ns(native.thunk(self._alone(number))) - empty, 0.0) for number in range(len(self.program.kernels))]
-        total = sum(times) or 1.0
-        return [{"call": number, "kernel": name, "us": ns / 1e3, "share_percent": 100 * ns / total}
-                for number, (name, ns) in enumerate(zip(self.program.kernels, times, strict=True))]
+        """Number, kernel, time (without the call's own overhead) and share of every kernel call. Shares sum to 100.
 
-    def _alone(self, number: int) -> np.ndarray:
-        """A table with this kernel call only; its argument block is the one in the whole table."""
-        return np.array([1, *self.table[1 + 2 * number : 3 + 2 * number]], np.int64)
+        Calls of a kernel with the same weights, one for each part of a long sequence, count as one.
+        """
+        empty, groups = door_ns(), self._groups()
+        self.whole()
+        times = [max(burst_ns(native.thunk(self._alone(numbers))) - empty, 0.0) for numbers in groups]
+        total = sum(times) or 1.0
+        return [{"call": numbers[0], "kernel": self.program.kernels[numbers[0]], "us": ns / 1e3, "share_percent": 100 * ns / total}
+                for numbers, ns in zip(groups, times, strict=True)]
+
+    def _groups(self) -> list[list[int]]:
+        """The numbers of the calls, those together that only differ in the part of the time that they work on."""
+        words, kernels = self.program.words, self.program.kernels
+        starts = [*(words[2 : 2 + 2 * len(kernels) : 2] // 8), len(words)]
+        weights = {address(array) for array in self.program.constants if array.nbytes}
+        groups: dict[tuple[str, int | frozenset[int]], list[int]] = {}
+        for number, name in enumerate(kernels):
+            read = weights.intersection(words[starts[number] : starts[number + 1]].tolist())
+            groups.setdefault((name, frozenset(read) or number), []).append(number)
+        return list(groups.values())
+
+    def _alone(self, numbers: Sequence[int]) -> np.ndarray:
+        """A table with these kernel calls only; their argument blocks are those in the whole table."""
+        return np.array([len(numbers), *(word for k in numbers for word in self.table[1 + 2 * k : 3 + 2 * k])], np.int64)
 
 
 def bound_step(graph: Graph, inputs: Mapping[str, np.ndarray], batch: int) -> Bound:

@@ -8,6 +8,7 @@ from typing import Any
 from unittest import mock
 
 from edgelstm.cuda import cells, grid, products, whole
+from edgelstm.cuda.arguments import Arrays, Sizes
 from edgelstm.cuda.driver import cuda, types
 from edgelstm.cuda.sweeps import Weights
 
@@ -17,7 +18,7 @@ _WORD, _COUNTERS = types.int64, types.Array(types.int64, 1, "C")
 
 def hot_kernels(rows: int = 4) -> Iterator[tuple[str, Any, tuple[Any, ...]]]:
     """(name, kernel, signature) of the products and the recurrent kernels."""
-    for form, panels in (("float32", _F32), ("bfloat16", _I32), ("int8", _I32), ("int4", _I32)):
+    for form, panels in (("float32", _F32), *((form, _I32) for form in ("bfloat16", "int8", "int8x16", "int4"))):
         sizes, place = types.UniTuple(_WORD, 5), types.UniTuple(_WORD, 6)
         for name, tile in (("tall", products.TALL), ("flat", products.FLAT)):
             yield f"gemm {name} {form}", products.kernel(form, tile), (_F32, panels, _F32, _F32, sizes, place, _WORD)
@@ -27,18 +28,15 @@ def hot_kernels(rows: int = 4) -> Iterator[tuple[str, Any, tuple[Any, ...]]]:
 
 def _recurrent(name: str, form: str, panels: Any, rows: int) -> Iterator[tuple[str, Any, tuple[Any, ...]]]:
     carried = types.UniTuple(_F32, len(cells.all_cells()[name].carried))
-    weights, memory = types.NamedTuple((panels, panels, _F32), Weights), types.UniTuple(_WORD, 3)
-    sizes, parted = types.UniTuple(_WORD, 9), types.UniTuple(_WORD, 11)
-    states, shared = (carried, carried, weights, _WORD, types.float32), (_F32, _F32, _F32, _U8)
-    title = f"{name} {form}, {rows} rows"
+    weights, arrays = types.NamedTuple((panels, panels, _F32), Weights), types.NamedTuple((_F32, _F32, _F32, _U8), Arrays)
+    sizes, title = types.NamedUniTuple(_WORD, len(Sizes._fields), Sizes), f"{name} {form}, {rows} rows"
+    given = (arrays, carried, carried, weights, _WORD, types.float32)
     for resident in (True, False):
         where = f"{title}, weights in {'shared' if resident else 'global'} memory"
-        yield f"{where}, whole", whole.kernel(name, form, rows, resident), (_F32, _F32, _U8, *states, sizes, memory)
-        yield (f"{where}, persistent", grid.persistent(name, form, rows, resident),
-               (*shared, *states, _COUNTERS, parted, memory))
+        yield f"{where}, whole", whole.kernel(name, form, rows, resident), (*given, sizes)
+        yield f"{where}, persistent", grid.persistent(name, form, rows, resident), (*given, _COUNTERS, sizes)
     for number, phase in enumerate(grid.stepwise(name, form, rows, False)[1]):
-        signature = (*shared, weights, _WORD, _WORD, _WORD, _WORD, types.float32, parted, memory)
-        yield f"{title}, step {number}", phase, signature
+        yield f"{title}, step {number}", phase, (arrays, weights, _WORD, _WORD, _WORD, _WORD, types.float32, sizes)
 
 
 def ptx(kernel: Any, signature: tuple[Any, ...], capability: tuple[int, int]) -> str:

@@ -1,7 +1,8 @@
 """Chunks: how the weights of a format look to the sweep over recurrent products.
 
-A panel is [chunk][row][LANES] words, one column for each unit of a vector, and after the chunks a tail. A chunk is what a thread
-takes at once: all gates of one unit for some consecutive inputs. The last chunk may have fewer inputs, and then fewer rows.
+A panel is [chunk][row][LANES] words, one column for each unit of a vector, and after the chunks a tail. A chunk is what a
+thread takes at once: all gates of one unit for some consecutive inputs. The last chunk may have fewer inputs, and then fewer
+rows.
 """
 
 from collections.abc import Callable
@@ -19,18 +20,21 @@ from edgelstm.cuda.scalars import device
 INPUTS = 4  # of a chunk in formats that read floats
 
 
+_AS_IT_IS, _SUM = device(lambda total: total), device(lambda a, b: a + b)
+
+
 @dataclass(frozen=True)
 class Chunk:
     """`inputs` of `gates` gates in `rows` rows of words; `stored(n_in)`: the rows of a whole panel, the tail included.
 
-    `add(sums, x, at, stride, words, base, left)` adds to sums[m * gates + g] the products of x[at + m * stride :], `left` inputs
-    of every row m or `inputs` where that is less, with the column whose words lie at base + row * LANES. A chunk of x has
-    `numbers` elements. The sums are of the `kind`.
+    `add(sums, x, at, stride, words, base, left)` adds to sums[m * gates + g] the products of x[at + m * stride :], `left`
+    inputs of every row m or `inputs` where that is less, with the column whose words lie at base + row * LANES. A chunk of x
+    has `numbers` elements. The sums are of the `kind`.
 
-    `prepared`: in how many parts rows are prepared; 0 where they are read as they are. Whole chunks of them are read, so that rows
-    end with zeros, and each part has sums of its own, those of the second part behind those of the first. Sums travel as float32:
-    `kept(sum)`, and `plus(a, b)` of two kept ones. `finished(kept, start, scale, source, column, n_in, g)` is gate g of a unit
-    whose column begins at source[column], of a part of a row with that scale; `start` is what products are added to.
+    `prepared`: in how many parts rows are prepared; 0 where they are read as they are. Whole chunks of them are read, so that
+    rows end with zeros, and each part has sums of its own, those of the second behind those of the first. Sums travel as
+    float32: `kept(sum)`, and `plus(a, b)` of two kept ones. `finished(kept, start, scale, source, column, n_in, g)` is gate g
+    of a unit whose column begins at source[column], of a part of a row with that scale; `start` is what products are added to.
     """
 
     inputs: int
@@ -39,8 +43,8 @@ class Chunk:
     add: Any
     numbers: int = INPUTS
     kind: Any = types.float32
-    kept: Any = device(lambda total: total)
-    plus: Any = device(lambda a, b: a + b)
+    kept: Any = _AS_IT_IS
+    plus: Any = _SUM
     prepared: int = 0
     finished: Any = None
 
@@ -66,38 +70,39 @@ def get(form: str, gates: int, rows: int) -> Chunk:
 
 
 def _float32(gates: int, rows: int) -> Chunk:
-    def take(sums, x, at, stride, words, base, inputs):
-        for k in range(inputs):
-            for g in range(gates):
-                factor = words[np.uint64(base + (k * gates + g) * LANES)]
-                for m in range(rows):
-                    sums[m * gates + g] += x[np.uint64(at + m * stride + k)] * factor
+    def take(sums, x, at, stride, words, base, k, left):
+        for g in range(gates):
+            factor = words[np.uint64(base + (k * gates + g) * LANES)]
+            for m in range(rows):
+                sums[m * gates + g] += x[np.uint64(at + m * stride + k)] * factor
 
-    return Chunk(INPUTS, INPUTS * gates, lambda n_in: n_in * gates, _whole_or_part(device(take)))
+    return Chunk(INPUTS, INPUTS * gates, lambda n_in: n_in * gates, _four_or_fewer(device(take)))
 
 
 def _bfloat16(gates: int, rows: int) -> Chunk:
     number = scalars.make().number
 
-    def take(sums, x, at, stride, words, base, inputs):
-        for k in range(inputs):
-            odd = k % 2 == 1
-            for g in range(gates):
-                word = words[np.uint64(base + (k // 2 * gates + g) * LANES)]
-                factor = number(word & -65536 if odd or k + 1 == inputs else word << 16)
-                for m in range(rows):
-                    sums[m * gates + g] += x[np.uint64(at + m * stride + k)] * factor
+    def take(sums, x, at, stride, words, base, k, left):
+        for g in range(gates):
+            word = words[np.uint64(base + (k // 2 * gates + g) * LANES)]
+            factor = number(word & -65536 if k % 2 == 1 or k + 1 == left else word << 16)
+            for m in range(rows):
+                sums[m * gates + g] += x[np.uint64(at + m * stride + k)] * factor
 
-    return Chunk(INPUTS, INPUTS // 2 * gates, lambda n_in: (n_in + 1) // 2 * gates, _whole_or_part(device(take)))
+    return Chunk(INPUTS, INPUTS // 2 * gates, lambda n_in: (n_in + 1) // 2 * gates, _four_or_fewer(device(take)))
 
 
-def _whole_or_part(take: Any) -> Any:
-    """`take` of a number of inputs that the compiler knows, where all are there."""
+def _four_or_fewer(take: Any) -> Any:
+    """`take` of all inputs; four are written out, because the compiler does not unroll so much, and then loads four at once."""
     def add(sums, x, at, stride, words, base, left):
         if left >= INPUTS:
-            take(sums, x, at, stride, words, base, INPUTS)
+            take(sums, x, at, stride, words, base, 0, INPUTS)
+            take(sums, x, at, stride, words, base, 1, INPUTS)
+            take(sums, x, at, stride, words, base, 2, INPUTS)
+            take(sums, x, at, stride, words, base, 3, INPUTS)
         else:
-            take(sums, x, at, stride, words, base, left)
+            for k in range(left):
+                take(sums, x, at, stride, words, base, k, left)
 
     return device(add)
 

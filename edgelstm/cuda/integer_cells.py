@@ -44,8 +44,8 @@ def kernel(name: str) -> Any:
         x, w, r, columns, y, mask, table = arrays
         h = cuda.shared.array(0, i8)
         wide = cuda.shared.array(0, i16)[(_H_ROWS * sizes[3] + 1) // 2:]
-        q = Sequence(x, w, r, columns, y, h, mask, sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], sizes[6], sizes[7],
-                     sizes[8], sizes[9], sizes[10], table)
+        q = Sequence(x, w, r, columns, y, h, mask, sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], sizes[6],
+                     sizes[7], sizes[8], sizes[9], sizes[10], table)
         for b in range(cuda.blockIdx.x, sizes[0], cuda.gridDim.x):
             run(q, cell(states, wide, sizes[11]), b)
             cuda.syncthreads()

@@ -1,12 +1,14 @@
 """Twins of the recurrent kernels: the launches of the form that `forms.plan_recurrent` chooses for a layer on this device."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from edgelstm.cuda import forms, grid, products, whole
-from edgelstm.cuda.cells import Cell, all_cells, weights
+from edgelstm.cuda.arguments import arrays, sizes, states
+from edgelstm.cuda.cells import all_cells, weights
 from edgelstm.cuda.driver import LANES, limits
 from edgelstm.cuda.forms import Form, Layer
 from edgelstm.cuda.launching import Args, Launch, Twin, launch, resident_blocks
@@ -19,58 +21,51 @@ def _bound(name: str, form: str, args: Args) -> list[Launch]:
     layer = Layer(name, form, args["batch"], args["units"], args["steps"])
     if layer.batch == 0:
         return []
-    return launches(name, form, forms.plan_recurrent(limits(), layer), args)
+    plan = forms.plan_recurrent(limits(), layer)
+    if plan.kind == forms.PERSISTENT:
+        found = _persistent(layer, plan, args)
+        if found:
+            return found
+        plan = forms.plan_recurrent(replace(limits(), cooperative=False), layer)
+    return _whole(layer, plan, args) if plan.kind == forms.WHOLE else _stepwise(layer, plan, args)
 
 
-def launches(name: str, form: str, plan: Form, args: Args) -> list[Launch]:
-    """Those of a form. One that the device has no room for after all becomes stepwise."""
-    return {forms.WHOLE: _whole, forms.PERSISTENT: _persistent, forms.STEPWISE: _stepwise}[plan.kind](name, form, plan, args)
-
-
-def _sizes(args: Args) -> tuple[int, ...]:
-    return tuple(args[key] for key in ("batch", "steps", "units", "p_t", "p_b", "y_t", "y_b", "reverse", "hold"))
-
-
-def _states(cell: Cell, args: Args) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """The arrays that the states come from and go to."""
-    starts, ends = (tuple(args[f"{state}{end}"] for state, _ in cell.carried) for end in "0n")
-    return starts, ends
+def _given(layer: Layer, args: Args) -> tuple[Any, ...]:
+    """The weights and options of a call."""
+    cell = all_cells()[layer.cell]
+    return weights(cell, args), cell.options(args)
 
 
 def _scale(args: Args) -> np.float32:
     return np.float32(args.get("h_scale", 0.0))
 
 
-def _whole(name: str, form: str, plan: Form, args: Args) -> list[Launch]:
-    cell = all_cells()[name]
-    kernel = whole.kernel(name, form, plan.rows, plan.resident)
-    return [launch(kernel, plan.blocks[1], plan.threads, args["p"], args["y"], args["mask"], *_states(cell, args),
-                   weights(cell, args), cell.options(args), _scale(args), _sizes(args), plan.memory,
-                   shared=plan.shared)]
+def _whole(layer: Layer, plan: Form, args: Args) -> list[Launch]:
+    kernel = whole.kernel(layer.cell, layer.form, plan.rows, plan.resident)
+    return [launch(kernel, plan.blocks[1], plan.threads, arrays(args), *states(all_cells()[layer.cell], args),
+                   *_given(layer, args), _scale(args), sizes(args, plan), shared=plan.shared)]
 
 
-def _persistent(name: str, form: str, plan: Form, args: Args) -> list[Launch]:
-    cell, counters = all_cells()[name], args["scratch"].view(np.int64)
-    kernel = grid.persistent(name, form, plan.rows, plan.resident)
-    given = (args["p"], args["y"], args["work"], args["mask"], *_states(cell, args), weights(cell, args), cell.options(args),
-             _scale(args), counters, (*_sizes(args), plan.span, plan.turns), plan.memory)
+def _persistent(layer: Layer, plan: Form, args: Args) -> list[Launch]:
+    """None where the device holds fewer of these blocks at once than the plan took for granted."""
+    kernel = grid.persistent(layer.cell, layer.form, plan.rows, plan.resident)
+    given = (arrays(args), *states(all_cells()[layer.cell], args), *_given(layer, args), _scale(args),
+             args["scratch"].view(np.int64), sizes(args, plan))
     if resident_blocks(kernel, plan.threads, *given, shared=plan.shared) < plan.blocks[0] * plan.blocks[1]:
-        return _stepwise(name, form, plan, args)
+        return []
     return [launch(kernel, plan.blocks, plan.threads, *given, shared=plan.shared, together=True)]
 
 
-def _stepwise(name: str, form: str, plan: Form, args: Args) -> list[Launch]:
-    cell, width = all_cells()[name], -(-args["units"] // LANES) * LANES
-    starts, ends = _states(cell, args)
-    read, phases, write = grid.stepwise(name, form, plan.rows, plan.resident)
-    bound, states = (args["p"], args["y"], args["work"], args["mask"]), [0, args["batch"] * width]
-    told = (_scale(args), (*_sizes(args), plan.span, plan.turns), plan.memory)
-    found = [launch(read, plan.blocks, plan.threads, *bound, starts, 0, *told, shared=plan.shared)]
-    for s in range(args["steps"]):
-        now, other = states[s % 2], states[1 - s % 2]
-        found += [launch(phase, plan.blocks, plan.threads, *bound, weights(cell, args), cell.options(args), s, now, other, *told,
-                         shared=plan.shared) for phase in phases]
-    return [*found, launch(write, plan.blocks, plan.threads, *bound, ends, states[args["steps"] % 2], *told, shared=plan.shared)]
+def _stepwise(layer: Layer, plan: Form, args: Args) -> list[Launch]:
+    starts, ends = states(all_cells()[layer.cell], args)
+    read, phases, write = grid.stepwise(layer.cell, layer.form, plan.rows, plan.resident)
+    h, told = (0, args["batch"] * layer.width), (_scale(args), sizes(args, plan))
+
+    def of(kernel: Any, *given: Any) -> Launch:
+        return launch(kernel, plan.blocks, plan.threads, arrays(args), *given, *told, shared=plan.shared)
+
+    steps = [of(phase, *_given(layer, args), s, h[s % 2], h[1 - s % 2]) for s in range(layer.steps) for phase in phases]
+    return [of(read, starts, 0), *steps, of(write, ends, h[layer.steps % 2])]
 
 
 def _counters(args: Args) -> int:

@@ -1,8 +1,8 @@
 """Rows prepared for products with weights of few bits, by the threads of a block; see kernels/rounding.py for the numbers.
 
-A prepared row: words of four signed bytes, zeros up to the last, and the row's scale. Rows of int8 and int4 are alike: what int4
-rows hold besides on processors corrects products with nibbles that lie 8 too high, and here nibbles are signed. A finer row has a
-second part behind the scale, what rounding left, and its scale.
+A prepared row: words of four signed bytes, zeros up to the last, and the row's scale. Rows of int8 and int4 are alike: what
+int4 rows hold besides on processors corrects products with nibbles that lie 8 too high, and here nibbles are signed. A finer
+row has a second part behind the scale, what rounding left, and its scale.
 """
 
 from functools import cache

@@ -14,12 +14,13 @@ import numpy as np
 
 from edgelstm.cuda import chunks, rounding, scalars
 from edgelstm.cuda.chunks import Chunk
-from edgelstm.cuda.driver import LANES, SIMULATED, cuda, on_element, types
+from edgelstm.cuda.driver import LANES, SIMULATED, cuda, on_element
 from edgelstm.cuda.rounding import Floats, Prepared
 from edgelstm.cuda.scalars import device
 from edgelstm.kernels.recurrent import Place
 
-BYTES, ALIGNED = (None, -1) if SIMULATED else (16, -4)  # of shared memory, and of the words where rows begin: for loads of four words
+# Bytes of shared memory, and words where rows begin: for loads of four words.
+BYTES, ALIGNED = (None, -1) if SIMULATED else (16, -4)
 PARTS = 4  # sums of a unit that are left for the thread which finishes it
 
 
@@ -111,8 +112,9 @@ def sweep(form: str, gates: int, rows: int, cell: Any, access: Access, *, biased
     work[at:] with the panels, rb added where `biased`, then `cell`.
     """
     chunk, projected = chunks.get(form, gates, rows), projected or gates
-    multiply, ready, stage = _multiply(chunk, rows * gates * chunk.sums, _panel(chunk, access.resident)), _ready(chunk, rows, access), _stage(rows)
-    ask, fold = _each(rows, _ask(projected)), _fold(chunk, rows * gates * chunk.sums)
+    count, ready, stage = rows * gates * chunk.sums, _ready(chunk, rows, access), _stage(rows)
+    multiply, fold = _multiply(chunk, count, _panel(chunk, access.resident)), _fold(chunk, count)
+    ask = _each(rows, _ask(projected))
     finish = _each(rows, _finish(cell, _sums(chunk, gates, rows, access, biased), projected))
 
     def run(q, step, block, x, at, panels, rb, options):
@@ -161,8 +163,8 @@ def _stage(rows: int) -> Any:
 
 
 def _each(rows: int, visit: Any) -> Any:
-    """`visit(sequence, step, block, m, unit, panels, rb, options)` for all units of the rows m; LANES neighbouring threads have the lanes
-    of a vector.
+    """`visit(sequence, step, block, m, unit, panels, rb, options)` for all units of the rows m; LANES neighbouring threads
+    have the lanes of a vector.
     """
     def each(q, step, block, panels, rb, options):
         base, share = block.begin // LANES * LANES, block.share

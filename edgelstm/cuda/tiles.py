@@ -30,7 +30,7 @@ class Tile:
 
     @property
     def stride(self) -> int:
-        """From one word of x in shared memory to the next: one more than the rows, because threads write many words of a row."""
+        """From one word of x in shared memory to the next: more than the rows, because threads write many words of a row."""
         return self.rows + 1
 
     @property
@@ -51,15 +51,15 @@ FLAT = Tile(4, 2, 4, 1, 1) if SIMULATED else Tile(8, 32, 32, 1, 1)  # for few ro
 
 @dataclass(frozen=True)
 class Form:
-    """How the weights of a format are multiplied. Device functions; sizes and place are those of `kernel`, at is where a row or a
-    column begins, k a number of words from there.
+    """How the weights of a format are multiplied. Device functions; sizes and place are those of `kernel`, at is where a row
+    or a column begins, k a number of words from there.
 
     `kind`: of the words of a tile; `total`: of the sums; `depth`, `lines`: words of a row, and of a column, in a chunk.
     `words(sizes)`: the words of a row. `row_at(row, sizes, place)`, `column_at(column, sizes, width)`: where they begin.
     `x_word(x, at, k, sizes, place)`, `w_word(w, at, k, column, sizes, width)`: a word, k of w counting lines.
     `multiply(sums, x_tile, w_tile, row, column)`: adds a chunk to a thread's sums, `sums` of each row and column.
-    `finished(sums, e, start, x, at, scale, sizes)`: the result of row and column e, `start` being the bias, and `scale` the word
-    of the column that `scale_word(w, at, sizes, width)` gives, where there is one.
+    `finished(sums, e, start, x, at, scale, sizes)`: the result of row and column e, `start` being the bias, and `scale` the
+    word of the column that `scale_word(w, at, sizes, width)` gives, where there is one.
     """
 
     kind: Any
@@ -78,7 +78,10 @@ class Form:
 
 
 def kernel(form: Form, tile: Tile) -> Any:
-    """y = bias + x @ W by tiles. sizes: rows, count, taps, n_in, n_out; place: x_start, x_batch, x_row, x_tap, y_start, y_row."""
+    """y = bias + x @ W by tiles.
+
+    sizes: rows, count, taps, n_in, n_out; place: x_start, x_batch, x_row, x_tap, y_start, y_row.
+    """
     rows, columns, depth, count = tile.rows, tile.columns, form.depth, tile.down * tile.across * form.sums
     lines, total, kind, x_size, w_size = form.lines, form.total, form.kind, depth * tile.stride, form.lines * columns
     wide, of_rows, words_of, column_at = tile.wide, _loads(depth * rows, tile.threads), form.words, form.column_at
@@ -150,7 +153,8 @@ def _load_w(form: Form, tile: Tile) -> Any:
         for i in range(loads):
             if k + i * step < lines:
                 inside = w_at >= 0 and (all_of_them or line + k + i * step < words)
-                to[(k + i * step) * columns + j] = w_word(w, w_at, line + k + i * step, column, sizes, width) if inside else kind(0)
+                found = w_word(w, w_at, line + k + i * step, column, sizes, width) if inside else kind(0)
+                to[(k + i * step) * columns + j] = found
 
     return device(load)
 

@@ -165,8 +165,8 @@ def move(v: Any, crew: Crew) -> Any:
 def walk(v: Any, crew: Crew, begin: Any, parts: tuple[Any, ...], end: Any) -> Any:
     """`run(sequence, cell, b)`: all steps of row b.
 
-    `begin(sequence, cell, b)` loads the states of the row, `end` stores them; each of `parts`, one after the other, is called as
-    `part(sequence, cell, x_at, u)` for every unit u: together they make one step, which writes the new h behind the old one.
+    `begin(sequence, cell, b)` loads the states of the row, `end` stores them; each of `parts`, one after the other, is called
+    as `part(sequence, cell, x_at, u)` for every unit u: together they make one step, which writes the new h behind the old one.
     """
     emit, copy, is_null, meet = _emit(v, crew), move(v, crew), v.is_null, crew.meet
     update = _update(v, crew, parts)

@@ -38,7 +38,7 @@ def make(v: Any) -> Any:
 
 @functools.cache
 def factors_of(v: Any) -> Any:
-    """`factors(top) -> (inverse, scale)` of a row whose largest |x| is `top`: numbers = x * inverse, x is about numbers * scale."""
+    """`factors(top) -> (inverse, scale)` of a row whose largest |x| is `top`: numbers = x * inverse, x is numbers * scale."""
     f32 = v.f32
 
     @v.inline
@@ -89,7 +89,7 @@ def _numbers(v: Any) -> Any:
 
 @functools.cache
 def make_finer(v: Any) -> Any:
-    """`round_row(to, rest, x, i, n, scale, offset) -> scale`: the same, and into `rest` what it leaves, in 254ths of the scale."""
+    """`round_row(to, rest, x, i, n, scale, offset) -> scale`: the same, and what it leaves, in 254ths, as bytes into `rest`."""
     largest, numbers, factors, f32 = _largest(v), _finer_numbers(v), factors_of(v), v.f32
 
     @v.inline

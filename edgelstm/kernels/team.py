@@ -22,8 +22,8 @@ WORDS = 4 * LINE  # of a member, so that none shares a cache line with another, 
 TRIES = 64  # how often the helpers may be asked in a kernel
 
 PATIENCE = 400_000  # looks, some 200 us, that a team may lose before it has saved any
-CREDIT = 8_000_000  # looks that it may lose at most for what it has saved
-LARGEST = 1 << 27  # of debts
+CREDIT = 32_000_000  # looks that it may lose at most of what it has saved
+LARGEST = 1 << 25  # of debts, so that a team that had to wait for long is tried again after a second
 SHARE = 64  # alone for so many times what was lost
 BRIEF = 1000  # looks before a helper that waits offers its processor to others
 

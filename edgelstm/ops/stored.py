@@ -40,16 +40,17 @@ PRECISION = Attr("str", "float32", PRECISIONS, since=1)
 ACTIVATION_SCALE = Attr("float", 0.0, since=1)  # of int8-static; 0 where the scale is found at run time
 GROUPED = Attr("int", 0, since=1)  # the length of the axis that int4 keeps in whole groups; 0 for other precisions
 
-_VALUES = {"float32": "float32", "bfloat16": "uint16", "int8": "int8", "int8-static": "int8", "int8x16": "int8", "int4": "uint8"}
-_SCALES = {"int8": "float32", "int8-static": "float32", "int8x16": "float32", "int4": "uint16"}
+_INT8 = ("int8", "int8-static", "int8x16")
+_VALUES = {"float32": "float32", "bfloat16": "uint16", "int4": "uint8"} | dict.fromkeys(_INT8, "int8")
+_SCALES = {"int4": "uint16"} | dict.fromkeys(_INT8, "float32")
 
 
 @record(eq=False)
 class Stored:
     """A weight matrix of reduced precision as the file holds it; `shape` is that of the matrix it stands for.
 
-    `factor` (n_in,), if there is one, multiplies the weights of each input. What multiplies by values and scales alone applies it
-    to the inputs beforehand.
+    `factor` (n_in,), if there is one, multiplies the weights of each input. What multiplies by values and scales alone applies
+    it to the inputs beforehand.
     """
 
     precision: str

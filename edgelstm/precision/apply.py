@@ -125,7 +125,8 @@ def _takes_factors(node: Node) -> bool:
     return any(name.endswith("_factor?") for name in ops.get(node.op).inputs)
 
 
-def _quantized(node: Node, weights: np.ndarray, precision: str, scales: str, covariance: np.ndarray | None, even: bool) -> Stored:
+def _quantized(node: Node, weights: np.ndarray, precision: str, scales: str, covariance: np.ndarray | None,
+               even: bool) -> Stored:
     """Weights as their node takes them: the table of an embedding with a row for each index, all others in their own shape."""
     matrix = weights.T if node.op == "embedding" else weights.reshape(-1, weights.shape[-1])
     if node.op == "conv1d" and node.attrs["groups"] > 1:

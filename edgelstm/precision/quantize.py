@@ -57,8 +57,9 @@ def quantize(matrix: np.ndarray, precision: str, *, scales: str = "mse", covaria
 def quantize_with_factors(matrix: np.ndarray, *, scales: str = "mse", covariance: np.ndarray | None = None) -> Stored:
     """The same in int8x16 with a factor for each input: its largest weight, over the largest of all.
 
-    So the weights of an input are rounded in steps that fit them, however large those of others are. Without factors where these
-    would add to the noise of the outputs, or drown a column whose weights are much smaller than those of others.
+    So the weights of an input are rounded in steps that fit them, however large those of others are. Without factors where
+    these would add to the noise of the outputs, or drown a column whose weights are much smaller than those of others. Where
+    nothing is known of the inputs, all are thought to add alike to the outputs: training gives small ones large weights.
     """
     matrix = np.asarray(matrix, np.float32)
     _check(matrix, "int8x16")
@@ -67,7 +68,8 @@ def quantize_with_factors(matrix: np.ndarray, *, scales: str = "mse", covariance
     inverse = np.divide(1.0, factor, out=np.zeros(len(factor)), where=factor > 0)
     even = (matrix * inverse[:, None]).astype(np.float32)
     plain, evened = quantize(matrix, "int8x16", scales=scales), replace(quantize(even, "int8x16", scales=scales), factor=factor)
-    if _drowns(matrix, evened) or _noise(matrix, plain, covariance) <= _noise(matrix, evened, covariance):
+    alike = np.square(inverse) if covariance is None else covariance
+    if _drowns(matrix, evened) or _noise(matrix, plain, alike) <= _noise(matrix, evened, alike):
         return plain if covariance is None else quantize(matrix, "int8x16", scales=scales, covariance=covariance)
     if covariance is None:
         return evened
@@ -75,10 +77,10 @@ def quantize_with_factors(matrix: np.ndarray, *, scales: str = "mse", covariance
     return replace(quantize(even, "int8x16", scales=scales, covariance=seen), factor=factor)
 
 
-def _noise(matrix: np.ndarray, found: Stored, covariance: np.ndarray | None) -> float:
-    """The energy of what rounding adds to the outputs; of inputs that are alike and independent where nothing is known of them."""
+def _noise(matrix: np.ndarray, found: Stored, covariance: np.ndarray) -> float:
+    """The energy of what rounding adds to the outputs, given the second moments of the inputs, or their energies alone."""
     errors = matrix - found.widened(np.float64)
-    return float(np.sum(errors * (errors if covariance is None else covariance @ errors)))
+    return float(np.sum(errors * (covariance[:, None] * errors if covariance.ndim == 1 else covariance @ errors)))
 
 
 def _drowns(matrix: np.ndarray, found: Stored) -> bool:

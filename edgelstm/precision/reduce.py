@@ -114,7 +114,7 @@ def _integer(graph: Graph, request: Request) -> Reduction:
 
 
 def _within(graph: Graph, request: Request, seen: Calibration | None, found: Reduction) -> tuple[Reduction, float]:
-    """What keeps the limit, and its error on the calibration data, or on seeded inputs: as found, or with activations of 16 bits.
+    """What keeps the limit, as found or with activations of 16 bits, and its error on the calibration data or seeded inputs.
 
     The limit is `max_error`; without it the usual one, which is wished for and not held. Raises PrecisionError.
     """
@@ -126,8 +126,8 @@ def _within(graph: Graph, request: Request, seen: Calibration | None, found: Red
         found = _finer(graph, request, seen, found, f"the largest error on {where} is {error:.3g}, above {limit:.3g}")
         error = largest_error(exact, found.graph, data)
     if request.max_error is not None and error > limit:
-        raise PrecisionError(f"the largest error on {where} is {error:.3g}, above max_error = {limit:g}, so nothing is written; "
-                             "choose a more exact precision (bfloat16, float32) for some layers, or 'auto'")
+        raise PrecisionError(f"the largest error on {where} is {error:.3g}, above max_error = {limit:g}, so nothing is "
+                             "written; choose a more exact precision (bfloat16, float32) for some layers, or 'auto'")
     return found, error
 
 

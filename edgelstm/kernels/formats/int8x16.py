@@ -31,7 +31,7 @@ def prepare(v: Any) -> Any:
 
 @functools.cache
 def product(v: Any, vectors: int, rows: int) -> Any:
-    """Rows times a panel. A single row is two for the panel, which is read once; several are multiplied one part after the other."""
+    """Rows times a panel. A single row is two for the panel, which is read once; several are multiplied part by part."""
     words, both, fold_block, zero_block = int8.row_words(v), int8.product(v, vectors, 2), v.fold_block, v.zero_block
     if rows == 1:
         return v.inline(lambda block, x, i, stride, w, j, n_in:
