@@ -44,9 +44,9 @@ def convert(
     `state` the {input: output} pairs that a stream carries. `probe=False` skips running the model once for its own proof.
 
     `precision` is float32, bfloat16, int8, int8-static, int8x16, int4 for all layers or, as a dict, by layer name; or for the
-    whole model auto, integer, or integer-ports, which also takes and gives integers. `calibration` is data as `predict` takes them
-    (an array, a dict of arrays, the path of a .npy or .npz file): int8-static and integer need them, the others round better
-    with them. `max_error` is the largest absolute error that may arise at an output; above it nothing is written.
+    whole model auto, integer, or integer-ports, which also takes and gives integers. `calibration` is data as `predict` takes
+    them (an array, a dict of arrays, the path of a .npy or .npz file): int8-static and integer need them, the others round
+    better with them. `max_error` is the largest absolute error that may arise at an output; above it nothing is written.
     `activation_range` (max, which is the default, percentile or mse) is how int8-static and integer find the scales of
     activations.
 

@@ -9,6 +9,10 @@ import pytest
 
 from edgelstm.builder import GraphBuilder
 from edgelstm.graph import Graph
+from tests import cuda_simulator
+
+# They run on the simulator, from tests/test_cuda.py, each in a process of its own.
+collect_ignore = [] if cuda_simulator.CHOSEN else cuda_simulator.files()
 
 
 def corpus_folder() -> Path | None:

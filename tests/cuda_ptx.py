@@ -1,11 +1,13 @@
-"""What a compiled hot kernel must not hold: float64, and memory of the thread that should be registers."""
+"""What compiled hot kernels must hold, and what not: float64, and memory of the thread that should be registers."""
 
 import re
 
 from edgelstm.cuda import ahead
 
+PERSISTENT = "lstm float32, 4 rows, weights in shared memory, persistent"
 TESTED = ("gemm tall float32", "lstm float32, 4 rows, step 0", "gru bfloat16, 4 rows, weights in shared memory, whole",
-          "gru_before float32, 4 rows, step 1", "lstm float32, 4 rows, weights in shared memory, persistent")
+          "gru_before float32, 4 rows, step 1", PERSISTENT, "gemm tall int8", "gemm flat int4",
+          "lstm int8, 4 rows, weights in global memory, whole", "gru int4, 4 rows, step 0")
 
 
 def assert_compiles(capability: tuple[int, int]) -> None:
@@ -15,4 +17,16 @@ def assert_compiles(capability: tuple[int, int]) -> None:
     for name, text in found.items():
         assert f".target sm_{capability[0]}{capability[1]}" in text, name
         assert "fma.rn.f32" in text, name
+        assert ("dp4a.s32.s32" in text) == ("int" in name), name
         assert not re.search(r"\.f64|(ld|st)\.local", text), f"{name} computes in float64 or keeps its sums in local memory"
+        assert "memory" not in name or "int" in name or re.search(r"ld\.shared\.v[24]\.", text), f"{name} reads h word by word"
+    assert_meets(found[PERSISTENT])
+
+
+def assert_meets(text: str) -> None:
+    """Blocks arrive with an atomic addition behind a fence, and wait in a loop that reads the counter anew each time."""
+    assert re.search(r"atom\.(global\.)?add\.u64", text) and "membar.gl" in text
+    waits = len(re.findall(r"ld\.acquire\.gpu\.global\.s64", text))
+    loop = r"^(\$L\w+):(?:(?!\$L|bra)[\s\S])*?ld\.acquire\.gpu(?:(?!\$L\w+:|bra)[\s\S])*?bra\s+\1;"
+    loops = re.findall(loop, text, re.MULTILINE)
+    assert waits and len(loops) * 2 >= waits, f"{waits} reads of the counter, {len(loops)} of them in a loop"

@@ -13,11 +13,14 @@ import numba
 import numpy as np
 from numba.cuda.dispatcher import CUDADispatcher
 
+from edgelstm import ops
 from edgelstm.cuda import backend, driver, launching, pool, session
 from edgelstm.graph import Graph
 from edgelstm.model import Model
 from tests.conftest import Layers
+from tests.test_cuda_reduced import graph_of as stored_graph
 from tests.test_ops import CASES, graph_of
+from tests.test_ops_reduced import reduced
 
 CAPABILITY = (7, 5)
 MADE_UP = SimpleNamespace(MULTIPROCESSOR_COUNT=40, MAX_THREADS_PER_BLOCK=1024, MAX_SHARED_MEMORY_PER_BLOCK_OPTIN=64 << 10,
@@ -47,7 +50,7 @@ def needed() -> Kernels:
     """The kernels of all op cases by name and types."""
     found: Kernels = {}
     with without_device(found):
-        for graph, feeds in [*(graph_of(op, case) for op, case in CASES), applied()]:
+        for graph, feeds in [*(graph_of(op, case) for op, case in CASES), applied(), *of_few_bits()]:
             programs = Model(graph, device="cuda")._programs
             program = programs.for_run({name: np.shape(array) for name, array in feeds.items()}).program
             ports = [np.ascontiguousarray(feeds[port.name], port.dtype) for port in graph.inputs]
@@ -66,6 +69,14 @@ def applied() -> tuple[Graph, dict[str, np.ndarray]]:
     for name, attrs in (("tanh", {}), ("elu", {"alpha": 0.5}), ("hard_sigmoid", {"alpha": 0.2, "beta": 0.4})):
         y = net.builder.add(name, net.builder.add("conv1d", y, net.weights(1, 3, 3), net.weights(3)), **attrs)
     return net.graph(y=y), {"x": np.zeros((2, 3, 3), np.float32)}
+
+
+def of_few_bits() -> Iterator[tuple[Graph, dict[str, np.ndarray]]]:
+    """Tables, and layers of each kind: the rows that they read are prepared; recurrent ones differ by their chunks alone."""
+    for name, precision in (("embedding", "bfloat16"), ("embedding", "int8"), ("embedding", "int4"), ("dense", "int8x16"),
+                            ("conv1d", "int4"), ("simple_rnn", "int8x16"), ("gru", "int4")):
+        op = ops.get(name)
+        yield stored_graph(op, reduced(op, next(iter(op.cases())), precision)[0])
 
 
 def _moves() -> None:

@@ -1,18 +1,19 @@
-"""Every form of the recurrent kernels against the float64 equations, on the simulator; its blocks run at once where they meet."""
+"""Every form of the recurrent kernels against the float64 equations, blocks that meet included."""
 
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager
 from unittest import mock
 
 import numpy as np
 import pytest
 
-from edgelstm import reference
+from edgelstm import ops, reference
 from edgelstm.builder import GraphBuilder
 from edgelstm.model import Model
 from tests import cuda_simulator
 
 pytestmark = cuda_simulator.on_simulator
 
+PARTS = 16 if cuda_simulator.ON_GPU else 1  # units for each unit below: a vector has 32 lanes instead of 2
 GATES = {"lstm": 4, "gru": 3, "simple_rnn": 1}
 PLAIN = [(op, {}, ()) for op in GATES] + [("gru", {"reset_after": False}, ())]
 SPECIAL = [
@@ -28,34 +29,31 @@ FORMS = [  # kind, units of a block, rows at once, groups of rows, whether the w
     ("whole", 6, 1, 3, True), ("whole", 6, 2, 2, False), ("stepwise", 2, 2, 1, False), ("stepwise", 4, 1, 3, False),
     ("persistent", 2, 1, 2, True), ("persistent", 1, 2, 1, True), ("persistent", 4, 1, 1, False), ("persistent", 2, 2, 2, True),
 ]  # fmt: skip
+SIZES = [("persistent", 1, 1), ("persistent", 7, 2), ("persistent", 9, 0), ("stepwise", 3, 0), ("stepwise", 8, 2),
+         ("whole", 17, 1)]
 BATCH, STEPS, UNITS, FEATURES = 3, 3, 5, 2
 
 
-def layer(op, attrs, given, rng, steps=STEPS, units=UNITS, batch=BATCH):
+def layer(op, attrs, given, rng, units=UNITS, steps=STEPS, batch=BATCH):
     """A graph of one layer, and its feeds."""
-    gates = GATES[op]
-    shapes = {"x": (batch, steps, FEATURES), "W": (FEATURES, gates * units), "R": (units, gates * units), "b": (gates * units,)}
-    shapes |= {"b_recurrent": (gates * units,), "h0": (batch, units), "c0": (batch, units), "mask": (batch, steps),
-               "peephole": (3 * units,)}
+    units, gates = units * PARTS, GATES[op]
+    shapes = {"x": (batch, steps, FEATURES), "W": (FEATURES, gates * units), "R": (units, gates * units), "b": (gates * units,),
+              "b_recurrent": (gates * units,), "h0": (batch, units), "c0": (batch, units), "mask": (batch, steps),
+              "peephole": (3 * units,)}
     builder, feeds, values = GraphBuilder(), {}, []
-    from edgelstm import ops
-
-    declared = [name.rstrip("?") for name in ops.get(op).inputs]
-    for name in declared:
+    for name in (name.rstrip("?") for name in ops.get(op).inputs):
         if name not in ("x", "W", "R", "b", *given):
             values.append(None)
             continue
-        array = rng.standard_normal(shapes[name]).astype(np.float32)
-        if name == "mask":
-            array = rng.random(shapes[name]) < 0.6
+        array = rng.standard_normal(shapes[name]).astype(np.float32) / (np.sqrt(units) if name == "R" else 1)
+        array = rng.random(shapes[name]) < 0.6 if name == "mask" else array.astype(np.float32)
         if name in ops.get(op).parameters:
             values.append(builder.constant(array))
         else:
             values.append(builder.input(name, str(array.dtype), array.shape, exact=True))
             feeds[name] = array
-    count = len(ops.get(op).outputs)
-    outputs = builder.add_many(op, *values, used=[True] * count, **attrs)
-    for name, value in zip("yhc", outputs, strict=False):
+    names = [name.rstrip("?") for name in ops.get(op).outputs]
+    for name, value in zip(names, builder.add_many(op, *values, used=[True] * len(names), **attrs), strict=True):
         builder.output(name, value)
     return builder.build(), feeds
 
@@ -65,37 +63,94 @@ def chosen(form, limits, layer):
     from edgelstm.cuda import forms
 
     kind, span, rows, groups, resident = form
+    wanted = (kind, span * PARTS, rows, groups, resident)
     found = [each for each in forms.candidates(limits, layer)
-             if (each.kind, each.span, each.rows, each.blocks[1], each.resident) == (kind, span, rows, groups, resident)]
+             if (each.kind, each.span, each.rows, each.blocks[1], each.resident) == wanted]
     assert len(found) == 1, list(forms.candidates(limits, layer))
     return found[0]
 
 
-def run(graph, feeds, form):
-    from edgelstm.cuda import forms, recurrent
-    from edgelstm.cuda.driver import Limits
-    from tests.cuda_grid import all_blocks_at_once
+@contextmanager
+def planned(choose, room=16):
+    """All layers run in the form that choose(limits, layer) gives. A simulated device runs all blocks at once, and says that
+    it has room for so many.
+    """
+    from edgelstm.cuda import driver, forms, recurrent
 
-    together = all_blocks_at_once()
-    with (mock.patch.object(forms, "plan_recurrent", lambda limits, layer: chosen(form, limits, layer)),
-          mock.patch.object(recurrent, "limits", lambda: Limits(16, 4, 48 << 10, True)),
-          mock.patch.object(recurrent, "resident_blocks", lambda *args, shared: 16), together):
+    with ExitStack() as stack:
+        if not cuda_simulator.ON_GPU:
+            from tests.cuda_grid import all_blocks_at_once
+
+            stack.enter_context(all_blocks_at_once())
+            stack.enter_context(mock.patch.object(recurrent, "limits", lambda: driver.Limits(16, 4, 48 << 10, True)))
+            stack.enter_context(mock.patch.object(recurrent, "resident_blocks", lambda *args, shared: room))
+        stack.enter_context(mock.patch.object(forms, "plan_recurrent", choose))
+        yield
+
+
+def run(graph, feeds, form):
+    """What the layers give in one of FORMS."""
+    with planned(lambda limits, layer: chosen(form, limits, layer)):
         return Model(graph, device="cuda").run(feeds)
 
 
-def check(graph, feeds, form):
+def check(found, graph, feeds):
     expected = reference.run(graph, feeds)
-    for name, array in run(graph, feeds, form).items():
+    for name, array in found.items():
         np.testing.assert_allclose(array, expected[name], rtol=0, atol=2e-6, err_msg=name)
 
 
 @pytest.mark.parametrize("form", FORMS, ids=str)
 @pytest.mark.parametrize("described", PLAIN, ids=str)
 def test_plain_layers_in_every_form(described, form, rng):
-    check(*layer(*described, rng), form)
+    graph, feeds = layer(*described, rng)
+    check(run(graph, feeds, form), graph, feeds)
 
 
 @pytest.mark.parametrize("number", range(len(SPECIAL)), ids=lambda number: str(SPECIAL[number]))
 def test_masks_states_and_activations(number, rng):
     for form in (FORMS[2 + number % 2], FORMS[4 + number % 4]):
-        check(*layer(*SPECIAL[number], rng), form)
+        graph, feeds = layer(*SPECIAL[number], rng)
+        check(run(graph, feeds, form), graph, feeds)
+
+
+@pytest.mark.parametrize(("kind", "units", "steps"), SIZES)
+@pytest.mark.parametrize("described", [PLAIN[0], PLAIN[3]], ids=str)
+def test_odd_sizes(kind, units, steps, described, rng):
+    from edgelstm.cuda import forms
+
+    graph, feeds = layer(*described, rng, units, steps, 1)
+    with planned(lambda limits, layer: [form for form in forms.candidates(limits, layer) if form.kind == kind][units % 2]):
+        check(Model(graph, device="cuda").run(feeds), graph, feeds)
+
+
+def test_a_meeting_needs_nothing_reset_between_runs(rng):
+    """As in a CUDA graph, the same launch is made again over the same counters."""
+    graph, feeds = layer(*PLAIN[3], rng)
+    with planned(lambda limits, layer: chosen(FORMS[4], limits, layer)):
+        model = Model(graph, device="cuda")
+        for _ in range(3):
+            feeds = {name: rng.standard_normal(array.shape).astype(np.float32) for name, array in feeds.items()}
+            check(model.run(feeds), graph, feeds)
+
+
+def test_a_row_of_nan_stays_alone(rng):
+    graph, feeds = layer(*PLAIN[0], rng)
+    feeds["x"][1, 1] = np.nan
+    found = run(graph, feeds, FORMS[7])
+    assert np.isnan(found["y"]).any() and not np.isnan(found["y"][[0, 2]]).any()
+    check(found, graph, feeds)
+
+
+def test_blocks_that_do_not_fit_at_once_take_a_launch_a_step(rng, monkeypatch):
+    """The plan counted on more blocks at once than there is room for."""
+    from edgelstm.cuda import grid
+
+    kinds = []
+    for kind in ("persistent", "stepwise"):
+        real = getattr(grid, kind)
+        monkeypatch.setattr(grid, kind, lambda *args, kind=kind, real=real: kinds.append(kind) or real(*args))
+    graph, feeds = layer(*PLAIN[0], rng)
+    with planned(lambda limits, layer: chosen(FORMS[4] if limits.cooperative else FORMS[3], limits, layer), room=5):
+        check(Model(graph, device="cuda").run(feeds), graph, feeds)
+    assert kinds == ["persistent", "stepwise"]

@@ -20,8 +20,8 @@ def gathering(path, table, axis=0, rank=2, indices=None):
     inputs = [] if indices is not None else [helper.make_tensor_value_info("tokens", TensorProto.INT64, axes)]
     inputs.append(helper.make_tensor_value_info("x", TensorProto.FLOAT, [1]))
     outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
-    model = helper.make_model(helper.make_graph(nodes, "g", inputs, outputs, named), opset_imports=[helper.make_opsetid("", 17)])
-    onnx.save(model, path)
+    graph = helper.make_graph(nodes, "g", inputs, outputs, named)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
     return path
 
 
@@ -56,5 +56,5 @@ def test_other_look_ups_stay_as_they_are(shape, axis, tmp_path, rng):
 def test_a_table_that_is_not_finite_is_refused_by_name(bad, precision, tmp_path, rng):
     table = rng.standard_normal((40, 33)).astype(np.float32)
     table[3, 2] = bad
-    with pytest.raises(edgelstm.PrecisionError, match="look_up.*NaN or infinity"):
+    with pytest.raises(edgelstm.PrecisionError, match=r"look_up.*NaN or infinity"):
         edgelstm.convert(gathering(tmp_path / "rows.onnx", table), precision=precision)

@@ -29,9 +29,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--state", metavar="IN=OUT", type=_pair, action="append", default=[],
                         help="an input and the output that feeds it at the next step, e.g. h0=hn; may be repeated")
     parser.add_argument("--precision", metavar="[LAYER=]NAME", action="append", default=[],
-                        help="float32 (default), bfloat16, int8, int8-static, int8x16 or int4, for all layers or for one and its inner "
-                             "layers (may be repeated); auto: the fastest on this machine for each layer; integer: no floating "
-                             "point inside; integer-ports: nor in its inputs and outputs")
+                        help="float32 (default), bfloat16, int8, int8-static, int8x16 or int4, for all layers or for one and "
+                             "its inner layers (may be repeated); auto: the fastest on this machine for each layer; integer: "
+                             "no floating point inside; integer-ports: nor in its inputs and outputs")
     parser.add_argument("--calibration", metavar="FILE", type=Path,
                         help="inputs from use, .npy or .npz: int8-static and integer need them, all others round better with "
                              "them, auto and --max-error measure on them")

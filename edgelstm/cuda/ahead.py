@@ -35,7 +35,7 @@ def _recurrent(name: str, form: str, panels: Any, rows: int) -> Iterator[tuple[s
         where = f"{title}, weights in {'shared' if resident else 'global'} memory"
         yield f"{where}, whole", whole.kernel(name, form, rows, resident), (*given, sizes)
         yield f"{where}, persistent", grid.persistent(name, form, rows, resident), (*given, _COUNTERS, sizes)
-    for number, phase in enumerate(grid.stepwise(name, form, rows, False)[1]):
+    for number, phase in enumerate(grid.stepwise(name, form, rows)[1]):
         yield f"{title}, step {number}", phase, (arrays, weights, _WORD, _WORD, _WORD, _WORD, types.float32, sizes)
 
 

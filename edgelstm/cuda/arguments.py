@@ -19,8 +19,8 @@ class Arrays(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """The numbers that the processors' kernels are given, then those of the Form: units of a block, how often it takes its rows,
-    and where in shared memory weights, sums and prepared rows begin.
+    """The numbers that the processors' kernels are given, then those of the Form: units of a block, how often it takes its
+    rows, and where in shared memory weights, sums and prepared rows begin.
     """
 
     batch: int
@@ -58,5 +58,5 @@ def states(cell: Cell, args: Args) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
 @device
 def sequence(given, work, batch, sizes, scale):
     """What the steps have in common, with the states of `batch` rows in `work`."""
-    return Sequence(given.p, given.y, work, given.mask, batch, sizes.steps, sizes.units, sizes.p_t, sizes.p_b, sizes.y_t, sizes.y_b,
-                    sizes.reverse, sizes.hold, scale)
+    return Sequence(given.p, given.y, work, given.mask, batch, sizes.steps, sizes.units, sizes.p_t, sizes.p_b, sizes.y_t,
+                    sizes.y_b, sizes.reverse, sizes.hold, scale)

@@ -207,7 +207,7 @@ def multiprocessors() -> int:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a device has: multiprocessors, threads and bytes of shared memory of a block, launches whose blocks all run at once."""
+    """What a device has: multiprocessors, threads and shared memory of a block, launches whose blocks all run at once."""
 
     multiprocessors: int
     threads: int
@@ -225,8 +225,8 @@ def limits() -> Limits:
 
 
 def prepared(kernel: Any, args: tuple[Any, ...], threads: int, shared: int, together: bool) -> int:
-    """Compiles a kernel for these arguments, gives its blocks the shared memory that they must ask for, and with `together` sees
-    to it that all blocks of a launch run at once. How many blocks there are room for.
+    """Compiles a kernel for these arguments, gives its blocks the shared memory that they must ask for, and with `together`
+    sees to it that all blocks of a launch run at once. How many blocks there are room for.
     """
     if SIMULATED:
         return 1
@@ -263,8 +263,8 @@ def _dot4_by_bytes(x: Any, w: Any, total: Any) -> np.int32:
 
 
 def on_element(code: str, bits: int, simulated: Callable[..., Any]) -> Any:
-    """`instruction(array, i)`: an instruction of PTX on the address $1 of an element in global memory, which gives an integer $0
-    of that many bits; with bits=0 it gives nothing, and $0 is the address.
+    """`instruction(array, i)`: an instruction of PTX on the address $1 of an element in global memory, which gives an
+    integer $0 of that many bits; with bits=0 it gives nothing, and $0 is the address.
     """
     if SIMULATED:
         return simulated

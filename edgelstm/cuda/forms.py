@@ -1,12 +1,16 @@
 """Which form of the recurrent kernels runs: how the rows and units of a layer are divided, and where the weights are read.
 
-Time is counted in clocks of a multiprocessor. A step reads the block's weights, at SHARED_BYTES a clock where they are in its shared
-memory and at L2_BYTES where they are not, and multiplies them, MULTIPLICATIONS a clock; what is slower counts. To that come
-STEP clocks for the latency of the sums and of the cell, and where blocks share the units, MEETING for the barrier (about 1.5 us)
-or LAUNCH for a launch, and reading all of h. So one float32 row of an LSTM with 64 units takes 64 KiB / 128 + 700 = 1200 clocks in one
-block; with 256 units, 1 MiB / 48 + 700 = 22500 in one block, and 8 KiB / 128 + 700 + 2500 = 3300 in 128 blocks.
+Time is counted in clocks of a multiprocessor. A step reads the block's weights, at SHARED_BYTES a clock where they are in its
+shared memory and at L2_BYTES where they are not, and multiplies them, MULTIPLICATIONS a clock; what is slower counts. To that
+come STEP clocks for the latency of the sums and of the cell, and where blocks share the units, reading all of h and MEETING
+clocks for the barrier (about 1.5 us, and a little for every block) or LAUNCH for a launch.
+
+So a step of one float32 row of an LSTM with 64 units takes 64 KiB / 128 + 700 = 1200 clocks in one block. With 256 units it
+takes 1 MiB / 48 + 700 = 22500 in one block, and 32 KiB / 128 + 700 + 2100 + 21 = 3100 in 32 blocks. The numbers are those of
+a Hopper card as its makers and others describe it; none of them was measured here.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -18,8 +22,9 @@ from edgelstm.cuda.launching import RECURRENT_THREADS
 from edgelstm.cuda.sweeps import partial_words, staged_words
 
 WHOLE, PERSISTENT, STEPWISE = "whole", "persistent", "stepwise"
-SHARED_BYTES, L2_BYTES, MULTIPLICATIONS = 128, 48, 128  # a clock of a multiprocessor
-STEP, MEETING, LAUNCH = 700, 2500, 4500  # clocks
+SHARED_BYTES, L2_BYTES = 128, 48  # a clock of a multiprocessor
+MULTIPLICATIONS = 128  # a clock; of bytes twice as many
+STEP, PREPARING, MEETING, ARRIVAL, LAUNCH = 700, 600, 2000, 4, 4500  # clocks
 ROWS = (1, 2, 4, 8)  # of the batch, that a thread takes at once
 SUMS = 32  # of a thread: rows times gates, so that they stay in registers
 
@@ -68,13 +73,13 @@ def plan_recurrent(limits: Limits, layer: Layer) -> Form:
 def candidates(limits: Limits, layer: Layer) -> Iterator[Form]:
     """All forms that the device can run."""
     cell = all_cells()[layer.cell]
-    for rows in (rows for rows in ROWS if rows == 1 or rows < 2 * layer.batch and rows * max(cell.products) <= SUMS):
-        for resident in (True, False):
-            forms = [_form(WHOLE, cell, layer, limits, layer.width, rows, 1, resident)]
-            for span in _spans(layer.width):
-                for turns in _turns(layer.batch, rows):
-                    forms += [_form(kind, cell, layer, limits, span, rows, turns, resident) for kind in (PERSISTENT, STEPWISE)]
-            yield from (form for form in forms if _fits(limits, form))
+    sums = max(cell.products) * chunks.get(layer.form, max(cell.products), 1).sums
+    for rows in (rows for rows in ROWS if rows == 1 or (rows < 2 * layer.batch and rows * sums <= SUMS)):
+        forms = [_form(WHOLE, cell, layer, limits, layer.width, rows, 1, resident) for resident in (True, False)]
+        for span, turns in itertools.product(_spans(layer.width), _turns(layer.batch, rows)):
+            forms += [_form(kind, cell, layer, limits, span, rows, turns, resident)
+                      for kind, resident in ((PERSISTENT, True), (PERSISTENT, False), (STEPWISE, False))]
+        yield from (form for form in forms if _fits(limits, form))
 
 
 def _spans(width: int) -> Iterator[int]:
@@ -108,20 +113,21 @@ def _form(kind: str, cell: Cell, layer: Layer, limits: Limits, span: int, rows: 
 
 def _fits(limits: Limits, form: Form) -> bool:
     together = form.blocks[0] * form.blocks[1] <= limits.multiprocessors and limits.cooperative
-    once = form.kind != STEPWISE or not form.resident
-    return form.shared <= limits.shared and once and (form.kind != PERSISTENT or together)
+    return form.shared <= limits.shared and (form.kind != PERSISTENT or together)
 
 
 def clocks(limits: Limits, layer: Layer, form: Form) -> float:
     """The time of all steps."""
-    cell = all_cells()[layer.cell]
+    cell, blocks = all_cells()[layer.cell], form.blocks[0] * form.blocks[1]
+    products, prepared = len(cell.products), chunks.get(layer.form, max(cell.products), 1).prepared
     nbytes = 4 * onchip.words(cell, layer.form, layer.units, form.span)
-    multiplying = form.rows * sum(cell.products) * form.span * layer.units / MULTIPLICATIONS
     reading = nbytes / (SHARED_BYTES if form.resident else L2_BYTES)
-    step = form.turns * (max(reading, multiplying) + STEP * len(cell.products))
+    at_once = MULTIPLICATIONS * 2 / prepared if prepared else MULTIPLICATIONS
+    multiplying = form.rows * sum(cell.products) * form.span * layer.units / at_once
+    step = form.turns * (max(reading, multiplying) + (STEP + PREPARING * bool(prepared)) * products)
     if form.kind != WHOLE:
-        step += form.turns * form.rows * len(cell.products) * 4 * layer.width / L2_BYTES
-        step += len(cell.products) * (MEETING if form.kind == PERSISTENT else LAUNCH)
-    waves = -(-form.blocks[0] * form.blocks[1] // limits.multiprocessors)
-    start = nbytes / L2_BYTES * form.resident + (MEETING if form.kind == PERSISTENT else 2 * LAUNCH * (form.kind == STEPWISE))
+        step += form.turns * form.rows * products * 4 * layer.width / L2_BYTES
+        step += products * (MEETING + ARRIVAL * form.blocks[0] if form.kind == PERSISTENT else LAUNCH)
+    start = nbytes / L2_BYTES * form.resident + 2 * LAUNCH * (form.kind == STEPWISE)
+    waves = -(-blocks // limits.multiprocessors)
     return waves * (layer.steps * step + start)

@@ -50,10 +50,10 @@ def persistent(name: str, form: str, rows: int, resident: bool) -> Any:
 
 
 @cache
-def stepwise(name: str, form: str, rows: int, resident: bool) -> tuple[Any, tuple[Any, ...], Any]:
+def stepwise(name: str, form: str, rows: int) -> tuple[Any, tuple[Any, ...], Any]:
     """Kernels that read the states, run a phase of step s, and write the states."""
-    cell, divided = all_cells()[name], _divided(rows, resident)
-    opened, phases = onchip.opener(cell, form, resident), cell.phases(form, rows, Access(True, resident))
+    cell, divided = all_cells()[name], _divided(rows, False)
+    opened, phases = onchip.opener(cell, form, False), cell.phases(form, rows, Access(True, False))
     copies = [_copier(_all(copy(cell, rows), rows), divided) for copy in (states.reader, states.writer)]
     return copies[0], tuple(_one_phase(_turns(phase, rows), opened, divided) for phase in phases), copies[1]
 

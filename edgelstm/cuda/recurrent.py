@@ -47,7 +47,7 @@ def _whole(layer: Layer, plan: Form, args: Args) -> list[Launch]:
 
 
 def _persistent(layer: Layer, plan: Form, args: Args) -> list[Launch]:
-    """None where the device holds fewer of these blocks at once than the plan took for granted."""
+    """No launch where the device holds fewer of these blocks at once than the plan took for granted."""
     kernel = grid.persistent(layer.cell, layer.form, plan.rows, plan.resident)
     given = (arrays(args), *states(all_cells()[layer.cell], args), *_given(layer, args), _scale(args),
              args["scratch"].view(np.int64), sizes(args, plan))
@@ -58,7 +58,7 @@ def _persistent(layer: Layer, plan: Form, args: Args) -> list[Launch]:
 
 def _stepwise(layer: Layer, plan: Form, args: Args) -> list[Launch]:
     starts, ends = states(all_cells()[layer.cell], args)
-    read, phases, write = grid.stepwise(layer.cell, layer.form, plan.rows, plan.resident)
+    read, phases, write = grid.stepwise(layer.cell, layer.form, plan.rows)
     h, told = (0, args["batch"] * layer.width), (_scale(args), sizes(args, plan))
 
     def of(kernel: Any, *given: Any) -> Launch:

@@ -25,8 +25,9 @@ FINER = 254.0  # steps of the second part of a row to one of the first
 
 
 class Floats(NamedTuple):
-    """Rows of n floats: row m begins at x[at + m * stride]."""
+    """`rows` rows of n floats: row m begins at x[at + m * stride]."""
 
+    rows: int
     x: Any
     at: int
     stride: int
@@ -50,24 +51,25 @@ def number_words(form: str) -> Any:
 
 
 @cache
-def prepare(rows: int, finer: bool = False) -> Any:
+def prepare(finer: bool = False) -> Any:
     """`prepare(thread, threads, source, target, tops, scale)`: all rows of Floats to Prepared, by whole warps.
 
     `tops` is shared memory, rows * threads / WARP floats; `scale` the fixed scale, or 0. Threads must meet before they read.
     """
-    v, largest, factors, write = scalars.make(), _largest(rows), _factors(), _write_row(finer)
+    v, largest, factors, write = scalars.make(), _largest(), _factors(), _write_row(finer)
     bits, number = v.bits, v.number
 
     def run(thread, threads, source, target, tops, scale):
         largest(thread, threads, source, tops)
         cuda.syncthreads()
-        warps = threads // WARP
-        for m in range(rows):
-            top = 0
-            for e in range(m * warps, (m + 1) * warps):
-                top = max(top, bits(tops[e]))
+        m, e, end = 0, 0, threads // WARP
+        while m < source.rows:
+            top = np.int32(0)
+            while e < end:
+                top, e = max(top, bits(tops[np.uint64(e)])), e + 1
             inverse, found = factors(number(top), scale)
             write(thread, threads, source, m, target, inverse, found)
+            m, end = m + 1, end + threads // WARP
 
     return device(run)
 
@@ -78,11 +80,12 @@ def _write_row(finer: bool) -> Any:
     number, infinite, steps = v.number, np.float32(np.inf), np.float32(FINER)
 
     def write(thread, threads, source, m, target, inverse, scale):
-        at, to = source.at + m * source.stride, target.at + m * target.stride
-        for word in range(thread, target.count, threads):
-            target.words[to + word] = number(pack(source.x, at, 4 * word, source.n, inverse))
+        at, to, word = source.at + m * source.stride, target.at + m * target.stride, thread
+        while word < target.count:
+            target.words[np.uint64(to + word)] = number(pack(source.x, at, 4 * word, source.n, inverse))
+            word += threads
         if thread == 0:
-            target.words[to + target.last] = scale
+            target.words[np.uint64(to + target.last)] = scale
 
     if not finer:
         return device(write)
@@ -90,28 +93,31 @@ def _write_row(finer: bool) -> Any:
 
     def write_both(thread, threads, source, m, target, inverse, scale):
         write(thread, threads, source, m, target, inverse, scale)
-        at, to = source.at + m * source.stride, target.at + m * target.stride + target.last + 1
-        for word in range(thread, target.count, threads):
-            target.words[to + word] = number(rest(source.x, at, 4 * word, source.n, inverse))
+        at, to, word = source.at + m * source.stride, target.at + m * target.stride + target.last + 1, thread
+        while word < target.count:
+            target.words[np.uint64(to + word)] = number(rest(source.x, at, 4 * word, source.n, inverse))
+            word += threads
         if thread == 0:
-            target.words[to + target.last] = scale / steps if scale < infinite else np.float32(0.0)
+            target.words[np.uint64(to + target.last)] = scale / steps if scale < infinite else np.float32(0.0)
 
     return device(write_both)
 
 
-def _largest(rows: int) -> Any:
+def _largest() -> Any:
     """`largest(thread, threads, source, tops)`: the largest |x| of each row and warp into tops. NaN is the largest of all."""
     v, of_warp = scalars.make(), _of_warp()
     bits, number = v.bits, v.number
 
     def largest(thread, threads, source, tops):
-        for m in range(rows):
-            top = 0
-            for i in range(thread, source.n, threads):
-                top = max(top, bits(source.x[source.at + m * source.stride + i]) & 0x7FFFFFFF)
+        m, at, to = 0, source.at, thread // WARP
+        while m < source.rows:
+            top, i = np.int32(0), thread
+            while i < source.n:
+                top, i = max(top, np.int32(bits(source.x[np.uint64(at + i)]) & 0x7FFFFFFF)), i + threads
             top = of_warp(top)
             if thread % WARP == 0:
-                tops[m * (threads // WARP) + thread // WARP] = number(top)
+                tops[np.uint64(to)] = number(top)
+            m, at, to = m + 1, at + source.stride, to + threads // WARP
 
     return device(largest)
 
@@ -122,10 +128,9 @@ def _of_warp() -> Any:
         return device(lambda top: top)
 
     def of_warp(top):
-        found = np.int32(top)
-        for apart in (16, 8, 4, 2, 1):
-            found = max(found, cuda.shfl_xor_sync(0xFFFFFFFF, found, apart))
-        return found
+        for bit in range(5):
+            top = max(top, cuda.shfl_xor_sync(0xFFFFFFFF, top, 1 << bit))
+        return top
 
     return device(of_warp)
 
@@ -166,7 +171,7 @@ def _left() -> Any:
 def _pack(of: Any) -> Any:
     """`pack(x, at, k, n, inverse)`: `of` numbers k to k + 3 of the row at x[at], zeros from n on, as bytes of a word."""
     def octet(x, at, k, n, inverse):
-        return np.int32(of(x[at + k], inverse)) & np.int32(255) if k < n else np.int32(0)
+        return np.int32(of(x[np.uint64(at + k)], inverse)) & np.int32(255) if k < n else np.int32(0)
 
     octet = device(octet)
 
@@ -181,7 +186,7 @@ def _pack(of: Any) -> Any:
 def kernel(form: str, threads: int) -> Any:
     """Prepared rows, a block for each: those of kernels/quantize.py."""
     finer = form == "int8x16"
-    ready, row_words, words = prepare(1, finer), device(ROW_WORDS[form]), device(number_words(form))
+    ready, row_words, words = prepare(finer), device(ROW_WORDS[form]), device(number_words(form))
     warps, f32, parts = threads // WARP, types.float32, 2 if finer else 1
 
     def rows(x, y, total, count, n, x_start, x_batch, x_row, scale):
@@ -190,7 +195,7 @@ def kernel(form: str, threads: int) -> Any:
             b = row // count
             at = x_start + b * x_batch + (row - b * count) * x_row
             target = Prepared(y, row * row_words(n), 0, words(n), row_words(n) // parts - 1)
-            ready(cuda.threadIdx.x, threads, Floats(x, at, 0, n), target, tops, scale)
+            ready(cuda.threadIdx.x, threads, Floats(1, x, at, 0, n), target, tops, scale)
             cuda.syncthreads()
 
     return jit(rows)

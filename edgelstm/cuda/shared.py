@@ -119,7 +119,7 @@ def _matmul(body: Any) -> Part:
         row, i = i % n[0], i // n[0]
         r, i = i % n[4], i // n[4]
         q, b = i % n[3], i // n[3]
-        total = p[0][0] * 0 if n[1] == 0 else p[0][0] - p[0][0]
+        total = np.float32(0.0)
         start, a_at, b_at = s[0], s[1], s[2]
         at = start[0] + b * a_at[0] + q * a_at[1] + r * a_at[2] + row * n[1]
         to = start[1] + b * b_at[0] + q * b_at[1] + r * b_at[2] + column

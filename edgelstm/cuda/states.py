@@ -10,7 +10,7 @@ from edgelstm.cuda.sweeps import width
 
 
 def reader(cell: Cell, rows: int) -> Any:
-    """`read(block, sequence, now, arrays)`: the states of the block's rows and units into work, h at `now`, zeros where null."""
+    """`read(block, sequence, now, arrays)`: states of the block's rows and units into work, h at `now`, zeros where null."""
     return _carried(cell, rows, _read)
 
 

@@ -195,14 +195,15 @@ def _ready(chunk: Chunk, rows: int, access: Access) -> Any:
     """`ready(q, block, x, at) -> (x, at, stride)`: where the product reads the rows of x[at:], which are `width` apart."""
     if not chunk.prepared:
         return device(lambda q, block, x, at: (x, at, width(q.units)))
-    parts, prepare = chunk.prepared, rounding.prepare(rows, chunk.prepared == 2)
+    parts, prepare = chunk.prepared, rounding.prepare(chunk.prepared == 2)
     words, start = _part_words(chunk), _prepared_at(rows, access)
 
     def ready(q, block, x, at):
         last = words(q.units) - 1
         stride = (last + 1) * parts
         target = Prepared(block.staged, start(q.units), stride, last, last)
-        prepare(block.thread, block.threads, Floats(x, at, width(q.units), q.units), target, block.partial, q.h_scale)
+        source = Floats(min(rows, block.batch - block.first), x, at, width(q.units), q.units)
+        prepare(block.thread, block.threads, source, target, block.partial, q.h_scale)
         cuda.syncthreads()
         return block.staged, start(q.units), stride
 

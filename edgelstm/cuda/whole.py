@@ -23,7 +23,8 @@ def kernel(name: str, form: str, rows: int, resident: bool) -> Any:
     read, write = states.reader(cell, rows), states.writer(cell, rows)
 
     def whole(arrays, starts, ends, weights, options, scale, sizes):
-        work, units, thread, threads = cuda.shared.array(0, types.float32, BYTES), sizes.units, cuda.threadIdx.x, cuda.blockDim.x
+        work, units = cuda.shared.array(0, types.float32, BYTES), sizes.units
+        thread, threads = cuda.threadIdx.x, cuda.blockDim.x
         block = Block(thread, threads, sizes.batch, cuda.blockIdx.x * rows, 0, 0, width(units), work[sizes.sums:],
                       work[sizes.prepared:], share(thread, threads, 0, width(units)))
         q, now, other = sequence(arrays, work, rows, sizes, scale), 0, rows * width(units)

@@ -40,7 +40,7 @@ class Weights(NamedTuple):
 @each_format("gru", _AFTER)
 def gru(v: Any, form: Format) -> Any:
     """The reset gate after the product, sigmoid and tanh."""
-    walk = halves.fitting(v, form, lambda w, form: _after(w, form, standard_rules(w)))
+    walk = _after(v, form, standard_rules(v), halves.made(v, form, lambda half: reset_after(half, standard_rules(half))))
 
     def gru(p, r, rb, h0, y, hn, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold, h_scale):
         q = Sequence(p, y, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold, h_scale)
@@ -61,7 +61,7 @@ class Panels(NamedTuple):
 @each_format("gru_step", f"x:f32* w:panels* bias:f32* r:panels* rb:f32* h:f32* y:f32* n_in:int units:int {single.SCRATCH}")
 def gru_step(v: Any, form: Format) -> Any:
     """One step of one row, the reset gate after the product, standard activations; see `single`."""
-    step = halves.fitting(v, form, _step)
+    step = single.walk(v, form, 3, _single)
 
     def gru_step(x, w, bias, r, rb, h, y, n_in, units, work, x_scale, h_scale):
         step(single.Frame(x, h, h, y, n_in, units, work, x_scale, h_scale), Panels(w, bias, r, rb))
@@ -69,7 +69,7 @@ def gru_step(v: Any, form: Format) -> Any:
     return gru_step
 
 
-def _step(v: Any, form: Format) -> Any:
+def _single(v: Any, form: Format) -> single.Cell:
     f = formulas.make(v)
     sigmoid, tanh, fma, load_part = f.sigmoid, f.tanh, v.fma, v.load_part
 
@@ -79,7 +79,7 @@ def _step(v: Any, form: Format) -> Any:
         n = tanh(fma(r, sums[5], sums[2]))
         return fma(z, load_part(q.h, unit, left) - n, n)
 
-    return single.walk(v, form, 3, single.apart(v, form, 3), finish)
+    return single.apart(v, form, 3, finish)
 
 
 @each_format("gru_general", f"{_AFTER} {_CHOICES}")
@@ -158,8 +158,8 @@ def reset_after(v: Any, rules: SimpleNamespace) -> Any:
     return cell
 
 
-def _after(v: Any, form: Format, rules: SimpleNamespace) -> Any:
-    sweep = recurrent.sweep(v, form, 3, reset_after(v, rules), states=2, biased=True)
+def _after(v: Any, form: Format, rules: SimpleNamespace, half: Any = None) -> Any:
+    sweep = recurrent.sweep(v, form, 3, reset_after(v, rules), states=2, biased=True, half=half)
 
     @v.inline
     def advance(q, step, weights, options):

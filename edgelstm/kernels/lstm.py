@@ -31,7 +31,7 @@ class Options(NamedTuple):
 @each_format("lstm", STANDARD)
 def lstm(v: Any, form: Format) -> Any:
     """The standard activations: sigmoid for the gates, tanh for candidate and output."""
-    run = halves.fitting(v, form, lambda w, form: _sequence(w, form, standard_rules(w)))
+    run = _sequence(v, form, standard_rules(v), halves.made(v, form, lambda half: cell(half, standard_rules(half))))
 
     def lstm(p, r, h0, c0, y, hn, cn, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold, h_scale):
         q = Sequence(p, y, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold, h_scale)
@@ -69,7 +69,7 @@ class Panels(NamedTuple):
 @each_format("lstm_step", f"x:f32* w:panels* bias:f32* r:panels* h:f32* c:f32* y:f32* n_in:int units:int {single.SCRATCH}")
 def lstm_step(v: Any, form: Format) -> Any:
     """One step of one row with the standard activations; see `single`."""
-    step = halves.fitting(v, form, _step)
+    step = single.walk(v, form, 4, _single)
 
     def lstm_step(x, w, bias, r, h, c, y, n_in, units, work, x_scale, h_scale):
         step(single.Frame(x, h, c, y, n_in, units, work, x_scale, h_scale), Panels(w, bias, r))
@@ -77,7 +77,7 @@ def lstm_step(v: Any, form: Format) -> Any:
     return lstm_step
 
 
-def _step(v: Any, form: Format) -> Any:
+def _single(v: Any, form: Format) -> single.Cell:
     gates, load_part, store_part = _gates(v, standard_rules(v)), v.load_part, v.store_part
 
     @v.inline
@@ -86,7 +86,7 @@ def _step(v: Any, form: Format) -> Any:
         store_part(q.cell, unit, left, c)
         return h
 
-    return single.walk(v, form, 4, single.joint(v, form, 4), finish)
+    return single.joint(v, form, 4, finish)
 
 
 @each_format("lstm_general", f"{STANDARD} peep:f32* clip:f32 input_forget:int {activate.parameters('f', 'g', 'h')}")
@@ -110,8 +110,8 @@ def lstm_general(v: Any, form: Format) -> Any:
     return lstm_general
 
 
-def _advance(v: Any, form: Format, rules: SimpleNamespace) -> Any:
-    sweep = recurrent.sweep(v, form, 4, cell(v, rules), states=3)
+def _advance(v: Any, form: Format, rules: SimpleNamespace, half: Any = None) -> Any:
+    sweep = recurrent.sweep(v, form, 4, cell(v, rules), states=3, half=half)
 
     @v.inline
     def advance(q, step, r, options):
@@ -120,8 +120,8 @@ def _advance(v: Any, form: Format, rules: SimpleNamespace) -> Any:
     return advance
 
 
-def _sequence(v: Any, form: Format, rules: SimpleNamespace) -> Any:
-    walk, cell_at = recurrent.walk(v, _advance(v, form, rules)), recurrent.state_at(v)
+def _sequence(v: Any, form: Format, rules: SimpleNamespace, half: Any = None) -> Any:
+    walk, cell_at = recurrent.walk(v, _advance(v, form, rules, half)), recurrent.state_at(v)
     load_state, save_state = recurrent.load_state(v), recurrent.save_state(v)
 
     @v.inline
@@ -200,7 +200,7 @@ def general_rules(v: Any) -> SimpleNamespace:
     return SimpleNamespace(
         gate=gate,
         gated_candidate=v.inline(lambda i, g, options: gate(i, options) * chosen(g, options.candidate, options.clip)),
-        gated_output=v.inline(lambda o, c, options: gate(o, options) * chosen(c, options.output, 0)),
+        gated_output=v.inline(lambda o, c, options: gate(o, options) * chosen(c, options.output, 0.0)),
         peephole=peephole,
         couple=couple,
     )

@@ -5,13 +5,14 @@ from typing import Any
 from edgelstm.kernels.formats import Format
 
 
-def near(v: Any, form: Format, gates: int) -> Any:
-    """`near(n_in, units)`: whether it pays for so many inputs of a product.
+def possible(v: Any, form: Format, gates: int) -> bool:
+    """Whether the format has a product for that. One gate is summed in more parts than two blocks leave room for."""
+    return form.near is not None and gates >= 3 and form.near(v) > 0
 
-    One gate is summed in more parts than two blocks leave room for, and narrow machines want short code.
-    """
-    most = form.near(v) if form.near is not None and gates >= 3 else 0
-    if most == 0:
+
+def near(v: Any, form: Format, gates: int) -> Any:
+    """`near(n_in, units)`: whether it pays for so many inputs of a product."""
+    if not possible(v, form, gates):
         return v.inline(lambda n_in, units: False)
-    panel = form.panel(v, gates)
+    panel, most = form.panel(v, gates), form.near(v)
     return v.inline(lambda n_in, units: panel(units, n_in) <= most)

@@ -126,26 +126,26 @@ def walk(v: Any, step: Any) -> Any:
 
 
 def sweep(v: Any, form: Format, gates: int, apply: Any, *, states: int, biased: bool = False,
-          projected: int | None = None) -> Any:
+          projected: int | None = None, half: Any = None) -> Any:
     """`sweep(sequence, step, at, r, rb, options)`: all recurrent products of a step.
 
     For each block of units and each row it sums rb + work[at of the row] @ r, r being panels of the format and rb [block][gates
     * lanes], ignored unless `biased`, and calls `apply(sequence, step, place, sums, options)` with the `gates` sums as a tuple
-    of vectors. A block of p holds `projected` vectors, as many as gates by default. The cell has `states` in work.
+    of vectors. A block of p holds `projected` vectors, as many as gates by default. The cell has `states` in work. `half` is
+    what is applied to half vectors where units fit those, or None.
     """
     ready = _as_they_are(v) if form.prepare is None else _prepared(v, form, states)
     finish = _finish_row(v, apply, projected or gates)
     several, lanes, back = form.row_block(v, gates), v.lanes, turning.back(v, form, gates)
     sweep_one = _rows(v, form, gates, 1, finish, biased, projected or gates)
-    if several == 1:
-        return _singly(v, ready, sweep_one)
     sweep_several, sweep_two = (_rows(v, form, gates, rows, finish, biased, projected or gates) for rows in (several, 2))
+    sweep_half = _half(v, form, gates, half, biased, projected or gates)
     sweep_row = _row(v, form, gates, finish, biased, projected or gates, sweep_one)
 
     @v.inline
     def sweep(q, step, at, r, rb, options):
         at, stride = ready(q, step, at)
-        if sweep_row(q, step, at, stride, r, rb, options):
+        if sweep_half(q, step, at, stride, r, rb, options) or sweep_row(q, step, at, stride, r, rb, options):
             return
         whole = q.batch - q.batch % several
         goes_back = back(step.t, q.units, step.end - step.begin)
@@ -158,20 +158,6 @@ def sweep(v: Any, form: Format, gates: int, apply: Any, *, states: int, biased: 
                 sweep_two(q, step, at, stride, r, rb, b, unit, options)
             if (q.batch - whole) % 2 == 1:
                 sweep_one(q, step, at, stride, r, rb, q.batch - 1, unit, options)
-
-    return sweep
-
-
-def _singly(v: Any, ready: Any, one: Any) -> Any:
-    """The sweep of one row after another."""
-    lanes = v.lanes
-
-    @v.inline
-    def sweep(q, step, at, r, rb, options):
-        at, stride = ready(q, step, at)
-        for unit in range(step.begin, step.end, lanes):
-            for b in range(q.batch):
-                one(q, step, at, stride, r, rb, b, unit, options)
 
     return sweep
 
@@ -210,6 +196,24 @@ def _rows(v: Any, form: Format, gates: int, rows: int, finish_row: Any, biased: 
         sums = begin(rb, unit * gates)
         sums = product(sums, q.work, at + b * stride, stride, r, panel(unit, q.units), q.units)
         finish(q, step, b, unit, sums, options)
+
+    return run
+
+
+def _half(v: Any, form: Format, gates: int, apply: Any, biased: bool, projected: int) -> Any:
+    """`run(...) -> bool`: the only block, row by row, where its units fit half a vector."""
+    if apply is None:
+        return v.inline(lambda q, step, at, stride, r, rb, options: False)
+    one = _rows(v.half, form, gates, 1, _finish_row(v.half, apply, projected), biased, projected)
+    most = v.lanes // 2
+
+    @v.inline
+    def run(q, step, at, stride, r, rb, options):
+        if q.units > most or q.units == 0:
+            return False
+        for b in range(q.batch):
+            one(q, step, at, stride, r, rb, b, 0, options)
+        return True
 
     return run
 

@@ -24,7 +24,7 @@ class Options(NamedTuple):
 @each_format("simple_rnn", STANDARD)
 def simple_rnn(v: Any, form: Format) -> Any:
     """With tanh."""
-    walk = halves.fitting(v, form, _with_tanh)
+    walk = _sequence(v, form, _with_tanh(v), halves.made(v, form, _with_tanh))
 
     def simple_rnn(p, r, h0, y, hn, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold, h_scale):
         q = Sequence(p, y, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold, h_scale)
@@ -44,7 +44,7 @@ class Panels(NamedTuple):
 @each_format("simple_rnn_step", f"x:f32* w:panels* bias:f32* r:panels* h:f32* y:f32* n_in:int units:int {single.SCRATCH}")
 def simple_rnn_step(v: Any, form: Format) -> Any:
     """One step of one row with tanh; see `single`."""
-    step = halves.fitting(v, form, _step)
+    step = single.walk(v, form, 1, _single)
 
     def simple_rnn_step(x, w, bias, r, h, y, n_in, units, work, x_scale, h_scale):
         step(single.Frame(x, h, h, y, n_in, units, work, x_scale, h_scale), Panels(w, bias, r))
@@ -52,16 +52,16 @@ def simple_rnn_step(v: Any, form: Format) -> Any:
     return simple_rnn_step
 
 
-def _step(v: Any, form: Format) -> Any:
+def _single(v: Any, form: Format) -> single.Cell:
     tanh = formulas.make(v).tanh
-    return single.walk(v, form, 1, single.joint(v, form, 1), v.inline(lambda q, sums, unit, left: tanh(sums[0])))
+    return single.joint(v, form, 1, v.inline(lambda q, sums, unit, left: tanh(sums[0])))
 
 
 @each_format("simple_rnn_general", f"{STANDARD} clip:f32 {activate.parameters('f')}")
 def simple_rnn_general(v: Any, form: Format) -> Any:
     """With an activation by code."""
     chosen = activate.make(v)
-    walk = _sequence(v, form, v.inline(lambda x, options: chosen(x, options.activation, options.clip)))
+    walk = _sequence(v, form, _cell(v, v.inline(lambda x, options: chosen(x, options.activation, options.clip))))
 
     def simple_rnn_general(
         p, r, h0, y, hn, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold, h_scale,
@@ -73,19 +73,23 @@ def simple_rnn_general(v: Any, form: Format) -> Any:
     return simple_rnn_general
 
 
-def _with_tanh(v: Any, form: Format) -> Any:
+def _with_tanh(v: Any) -> Any:
     tanh = formulas.make(v).tanh
-    return _sequence(v, form, v.inline(lambda x, options: tanh(x)))
+    return _cell(v, v.inline(lambda x, options: tanh(x)))
 
 
-def _sequence(v: Any, form: Format, activation: Any) -> Any:
+def _cell(v: Any, activation: Any) -> Any:
     load, commit = v.load, recurrent.commit(v)
 
     @v.inline
     def cell(q, step, place, sums, options):
         commit(q, step, place, activation(sums[0] + load(q.p, place.p), options))
 
-    sweep = recurrent.sweep(v, form, 1, cell, states=2)
+    return cell
+
+
+def _sequence(v: Any, form: Format, cell: Any, half: Any = None) -> Any:
+    sweep = recurrent.sweep(v, form, 1, cell, states=2, half=half)
 
     @v.inline
     def advance(q, step, r, options):

@@ -6,9 +6,10 @@ h_scale of their numbers, or 0, and need room for the rows of x and h in work; a
 tells one step from the next: see `turning`. What else others keep there between steps does no harm.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from edgelstm.kernels import pairs, turning
+from edgelstm.kernels import halves, pairs, turning
 from edgelstm.kernels.formats import Format
 
 
@@ -39,34 +40,55 @@ class Rows(NamedTuple):
 SCRATCH = "work:f32* x_scale:f32 h_scale:f32"
 
 
-class Products(NamedTuple):
-    """How a step sums: `one(frame, rows, weights, unit)` for a block of units, `two` the same for it and the next; or no `two`."""
+class Cell(NamedTuple):
+    """What tells the cells apart: `one(frame, rows, weights, unit)` sums for a block of units, `two` for it and the next, where
+    that is possible, and `finish(frame, sums, unit, left)` gives the new h of a block, `left` units being valid.
+    """
 
     one: Any
     two: Any
+    finish: Any
 
 
-def walk(v: Any, form: Format, gates: int, products: Products, finish: Any) -> Any:
-    """`step(frame, weights)`: h of every block of units by `finish(frame, sums, unit, left)`, `left` units being valid.
+def walk(v: Any, form: Format, gates: int, make: Callable[[Any, Format], Cell]) -> Any:
+    """`step(frame, weights)` of the cell that `make` gives for a vector set.
 
     All blocks read the old h, so the new one waits in y until the last block is done.
     """
     ready = _as_they_are(v) if form.prepare is None else _prepared(v, form)
-    alone, paired = _blocks(v, form, gates, products.one, finish), _paired(v, form, gates, products, finish)
+    cell, never = make(v, form), v.inline(lambda q, rows, weights: False)
+    narrow = halves.made(v, form, lambda half: _narrow(half, make(half, form._replace(twin=None, near=None)))) or never
+    paired, alone = _paired(v, form, gates, cell) if cell.two else never, _blocks(v, form, gates, cell)
 
     @v.inline
     def step(q, weights):
         rows = ready(q)
-        if not paired(q, rows, weights):
+        if not narrow(q, rows, weights) and not paired(q, rows, weights):
             alone(q, rows, weights)
 
     return step
 
 
-def _blocks(v: Any, form: Format, gates: int, sums: Any, finish: Any) -> Any:
+def _narrow(v: Any, cell: Cell) -> Any:
+    """`run(...) -> bool`: the only block, where its units fit half a vector."""
+    one, finish, store_part, most = cell.one, cell.finish, v.store_part, v.lanes // 2
+
+    @v.inline
+    def run(q, rows, weights):
+        if q.units > most:
+            return False
+        h = finish(q, one(q, rows, weights, 0), 0, q.units)
+        store_part(q.y, 0, q.units, h)
+        store_part(q.h, 0, q.units, h)
+        return True
+
+    return run
+
+
+def _blocks(v: Any, form: Format, gates: int, cell: Cell) -> Any:
     """One block after another, in turns from either end."""
     store, store_part, words, lanes = v.store, v.store_part, v.words, v.lanes
-    back, replace = turning.back(v, form, gates), _replace(v)
+    sums, finish, back, replace = cell.one, cell.finish, turning.back(v, form, gates), _replace(v)
 
     @v.inline
     def run(q, rows, weights):
@@ -85,12 +107,10 @@ def _blocks(v: Any, form: Format, gates: int, sums: Any, finish: Any) -> Any:
     return run
 
 
-def _paired(v: Any, form: Format, gates: int, products: Products, finish: Any) -> Any:
+def _paired(v: Any, form: Format, gates: int, cell: Cell) -> Any:
     """`run(...) -> bool`: two blocks at once where that pays."""
-    if products.two is None:
-        return v.inline(lambda q, rows, weights: False)
     zero, store, store_part, lanes, replace = v.zero, v.store, v.store_part, v.lanes, _replace(v)
-    one, two, near = products.one, products.two, pairs.near(v, form, gates)
+    one, two, finish, near = cell.one, cell.two, cell.finish, pairs.near(v, form, gates)
 
     @v.inline
     def run(q, rows, weights):
@@ -115,7 +135,7 @@ def _paired(v: Any, form: Format, gates: int, products: Products, finish: Any) -
 
 
 def _replace(v: Any) -> Any:
-    """`replace(frame, last, h)`: the state by the new one: by y up to the last block, and there by h, which was only now stored."""
+    """`replace(frame, last, h)`: the state by the new one: by y up to the last block, there by h, which is still at hand."""
     load, store, store_part, lanes = v.load, v.store, v.store_part, v.lanes
 
     @v.inline
@@ -127,8 +147,8 @@ def _replace(v: Any) -> Any:
     return replace
 
 
-def joint(v: Any, form: Format, gates: int) -> Products:
-    """Sums of both products together, and the bias."""
+def joint(v: Any, form: Format, gates: int, finish: Any) -> Cell:
+    """A cell with sums of both products together, and the bias."""
     start, product, panel, lanes = _start(v, gates), form.pair(v, gates), form.panel(v, gates), v.lanes
 
     @v.inline
@@ -136,8 +156,8 @@ def joint(v: Any, form: Format, gates: int) -> Products:
         sums, w_at, r_at = start(weights.bias, unit), panel(unit, q.n_in), panel(unit, q.units)
         return product(sums, rows.x, rows.i, weights.w, w_at, q.n_in, rows.h, rows.k, weights.r, r_at, q.units)
 
-    if form.twin is None or form.prepare is not None:  # exact sums are added in the order of a sequence
-        return Products(one, None)
+    if not pairs.possible(v, form, gates) or form.prepare is not None:  # exact sums are added in the order of a sequence
+        return Cell(one, None, finish)
     begin, twin = _start(v, gates, 2), form.twin(v, gates)
 
     @v.inline
@@ -147,11 +167,11 @@ def joint(v: Any, form: Format, gates: int) -> Products:
         sums = twin(sums, rows.h, rows.k, weights.r, r_at, panel(unit + lanes, q.units) - r_at, q.units)
         return sums[:gates], sums[gates:]
 
-    return Products(one, two)
+    return Cell(one, two, finish)
 
 
-def apart(v: Any, form: Format, gates: int) -> Products:
-    """Sums of the product of the inputs and of that of h, each with its bias, one behind the other."""
+def apart(v: Any, form: Format, gates: int, finish: Any) -> Cell:
+    """A cell with sums of the product of the inputs and of that of h, each with its bias, one behind the other."""
     start, product, panel, lanes = _start(v, gates), form.product(v, gates, 1), form.panel(v, gates), v.lanes
 
     @v.inline
@@ -159,8 +179,8 @@ def apart(v: Any, form: Format, gates: int) -> Products:
         p = product(start(weights.bias, unit), rows.x, rows.i, 0, weights.w, panel(unit, q.n_in), q.n_in)
         return p + product(start(weights.rb, unit), rows.h, rows.k, 0, weights.r, panel(unit, q.units), q.units)
 
-    if form.twin is None:
-        return Products(one, None)
+    if not pairs.possible(v, form, gates):
+        return Cell(one, None, finish)
     begin, twin = _start(v, gates, 2), form.twin(v, gates)
 
     @v.inline
@@ -170,7 +190,7 @@ def apart(v: Any, form: Format, gates: int) -> Products:
         sums = twin(begin(weights.rb, unit), rows.h, rows.k, weights.r, r_at, panel(unit + lanes, q.units) - r_at, q.units)
         return p[:gates] + sums[:gates], p[gates:] + sums[gates:]
 
-    return Products(one, two)
+    return Cell(one, two, finish)
 
 
 def _as_they_are(v: Any) -> Any:

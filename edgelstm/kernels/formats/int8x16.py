@@ -31,16 +31,20 @@ def prepare(v: Any) -> Any:
 
 @functools.cache
 def product(v: Any, vectors: int, rows: int) -> Any:
-    """Rows times a panel. A single row is two for the panel, which is read once; several are multiplied part by part."""
+    """Rows times a panel. A single row is two for the panel, which is read once; several are multiplied part by part.
+
+    All are added in the same order, so that steps and runs agree.
+    """
     words, both, fold_block, zero_block = int8.row_words(v), int8.product(v, vectors, 2), v.fold_block, v.zero_block
     if rows == 1:
         return v.inline(lambda block, x, i, stride, w, j, n_in:
                         fold_block(both(block + zero_block(vectors), x, i, words(n_in), w, j, n_in), vectors))
-    part = int8.product(v, vectors, rows)
+    part, count = int8.product(v, vectors, rows), rows * vectors
 
     @v.inline
     def product(block, x, i, stride, w, j, n_in):
-        return part(part(block, x, i, stride, w, j, n_in), x, i + words(n_in), stride, w, j, n_in)
+        whole = part(block, x, i, stride, w, j, n_in)
+        return fold_block(whole + part(zero_block(count), x, i + words(n_in), stride, w, j, n_in), count)
 
     return product
 
