@@ -39,8 +39,9 @@ def test_no_steps_copy_the_state_and_no_rows_do_nothing(form, cell):
 @pytest.mark.parametrize("hold", [0, 1, 2])
 @pytest.mark.parametrize("reverse", [False, True])
 def test_masks(form, cell, hold, reverse):
-    check(make(cell, 17, masked=True, hold=hold, reverse=reverse), FORMS[form])
-    check(make(cell, 17, masked=True, hold=hold, reverse=reverse, states=False), FORMS[form])
+    for units in (5, 17):
+        check(make(cell, units, masked=True, hold=hold, reverse=reverse), FORMS[form])
+        check(make(cell, units, masked=True, hold=hold, reverse=reverse, states=False), FORMS[form])
     nothing = make(cell, hold=hold, reverse=reverse)
     nothing.mask = np.zeros((3, 7), np.uint8)
     check(nothing, FORMS[form])
