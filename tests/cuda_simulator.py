@@ -26,8 +26,8 @@ on_simulator = pytest.mark.skipif(not CHOSEN, reason="runs on the simulator, fro
 
 def files() -> list[str]:
     """The test files that run on the simulator."""
-    found = sorted(path for path in (ROOT / "tests").glob("test_cuda_*.py") if "cuda_simulator.on_simulator" in path.read_text())
-    return [path.name for path in found]
+    paths = sorted((ROOT / "tests").glob("test_cuda_*.py"))
+    return [path.name for path in paths if "cuda_simulator.on_simulator" in path.read_text()]
 
 
 def run_tests(*files: str) -> None:

@@ -45,7 +45,8 @@ def test_runs_take_turns():
 def test_the_assembler_s_report_is_read():
     start = "ptxas info    : Compiling entry function 'kernel' for 'sm_90'\n"
     none = "    0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads\n"
-    assert summary(start + none + "ptxas info    : Used 82 registers, 8256 bytes smem, 480 bytes cmem[0]") == "82, 8256 B, no spills"
+    used = "ptxas info    : Used 82 registers, 8256 bytes smem, 480 bytes cmem[0]"
+    assert summary(start + none + used) == "82, 8256 B, no spills"
     some = "    16 bytes stack frame, 12 bytes spill stores, 20 bytes spill loads\n"
     assert summary(start + some + "ptxas info    : Used 255 registers, 480 bytes cmem[0]") == "255, 0 B, 48 B spilled"
 

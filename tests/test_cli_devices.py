@@ -82,8 +82,8 @@ def test_doctor_shows_the_crossover_of_a_model(files, measured, monkeypatch, cap
     lines = capsys.readouterr().out.splitlines()
     start = lines.index("a step of m.elstm, microseconds")
     assert [line.split() for line in lines[start + 1 : start + 7]] == [
-        ["batch", "cpu", "cuda", "faster"], ["1", "1.0", "9.0", "cpu"], ["8", "4.0", "9.0", "cpu"], ["32", "32.0", "10.0", "cuda"],
-        ["128", "64.0", "11.0", "cuda"], ["1024", "512.0", "20.0", "cuda"]]  # fmt: skip
+        ["batch", "cpu", "cuda", "faster"], ["1", "1.0", "9.0", "cpu"], ["8", "4.0", "9.0", "cpu"],
+        ["32", "32.0", "10.0", "cuda"], ["128", "64.0", "11.0", "cuda"], ["1024", "512.0", "20.0", "cuda"]]  # fmt: skip
     assert measured == [(batch, None) for batch in devices.BATCHES for _ in range(2)]
 
 

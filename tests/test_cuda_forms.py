@@ -111,9 +111,10 @@ def test_a_launch_of_many_bytes_asks_for_them_and_for_all_blocks_at_once(monkeyp
     api = SimpleNamespace(CUfunction_attribute=attributes,
                           cuKernelSetAttribute=lambda *given: asked.append(given) or (SimpleNamespace(value=0),))
     monkeypatch.setattr(driver, "bindings", lambda: api)
+    monkeypatch.setattr(driver, "limits", lambda: device("8.7"))
     monkeypatch.setattr(driver, "cuda", SimpleNamespace(get_current_device=lambda: SimpleNamespace(id=3)))
     assert driver.prepared(kernel, (1, 2.0), 256, 90000, True) == 7
-    assert asked == [(maximum, 90000, "handle", 3)] and compiled.cooperative
+    assert asked == [(maximum, 163 << 10, "handle", 3)] and compiled.cooperative
 
 
 def test_the_driver_has_what_launches_ask_for():

@@ -1,5 +1,7 @@
 """Recurrent kernels against the equations in float64, with sentinels around every buffer, in every width of this machine."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 
@@ -131,8 +133,8 @@ def test_a_single_step_of_every_size(form, cell, biased):
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])
 def test_nan_in_a_single_step_gives_nan_out(cell):
-    for target in FORMS.values():
-        case = make(cell, 17, batch=1, steps=1)
-        W = np.ones((2, GATES[cell] * 17), np.float32)
+    for target, units in product(FORMS.values(), (5, 17)):
+        case = make(cell, units, batch=1, steps=1)
+        W = np.ones((2, GATES[cell] * units), np.float32)
         y, h, _ = run_step(case, np.array([1, np.nan], np.float32), W, None, target)
         assert np.isnan(y).all() and np.isnan(h).all()

@@ -36,8 +36,8 @@ class Bound:
         self.whole()
         times = [max(burst_ns(native.thunk(self._alone(numbers))) - empty, 0.0) for numbers in groups]
         total = sum(times) or 1.0
-        return [{"call": numbers[0], "kernel": self.program.kernels[numbers[0]], "us": ns / 1e3, "share_percent": 100 * ns / total}
-                for numbers, ns in zip(groups, times, strict=True)]
+        return [{"call": first, "kernel": self.program.kernels[first], "us": ns / 1e3, "share_percent": 100 * ns / total}
+                for (first, *_), ns in zip(groups, times, strict=True)]
 
     def _groups(self) -> list[list[int]]:
         """The numbers of the calls, those together that only differ in the part of the time that they work on."""

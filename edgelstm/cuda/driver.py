@@ -225,8 +225,8 @@ def limits() -> Limits:
 
 
 def prepared(kernel: Any, args: tuple[Any, ...], threads: int, shared: int, together: bool) -> int:
-    """Compiles a kernel for these arguments, gives its blocks the shared memory that they must ask for, and with `together`
-    sees to it that all blocks of a launch run at once. How many blocks there are room for.
+    """Compiles a kernel for these arguments, allows its blocks as much shared memory as there is, because other launches of it
+    may want more, and with `together` sees to it that all blocks of a launch run at once. How many there is room for.
     """
     if SIMULATED:
         return 1
@@ -234,7 +234,7 @@ def prepared(kernel: Any, args: tuple[Any, ...], threads: int, shared: int, toge
         compiled, device, api = kernel.compile(tuple(map(kernel.typeof_pyval, args))), cuda.get_current_device(), bindings()
         compiled.cooperative = together
         wanted = api.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-        checked(api.cuKernelSetAttribute(wanted, shared, compiled.library.get_cufunc().handle, device.id))
+        checked(api.cuKernelSetAttribute(wanted, limits().shared, compiled.library.get_cufunc().handle, device.id))
         return compiled.max_cooperative_grid_blocks(threads, shared)
 
 

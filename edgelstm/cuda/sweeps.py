@@ -35,7 +35,8 @@ class Share(NamedTuple):
 
     Of the products it has one of `parts` parts of the inputs, and the units `unit` and every so many threads further on. Its
     first chunk is `line` chunks and `lane` words into the panel, the next `lines` chunks further on. Of the vectors of units of
-    every row it finishes that at (row, column), and then those that are `rows` rows and `columns` units further on.
+    every row it finishes that at (row, column), and then those that are `rows` rows and `columns` units further on. Of the sums
+    it adds up element `element` of the first PARTS parts, in sum number `sum` and every `sums` further on.
     """
 
     parts: int
@@ -48,6 +49,9 @@ class Share(NamedTuple):
     column: int
     rows: int
     columns: int
+    element: int
+    sum: int
+    sums: int
 
 
 class Block(NamedTuple):
@@ -73,9 +77,10 @@ def sharing(resident: bool) -> Any:
         span, across = end - begin, width(end) - begin // LANES * LANES
         parts, part, row = max(1, threads // span), thread // span, thread // across
         beside = max(1, LANES // span) if resident else 1
-        line = part // beside
+        line, number = part // beside, thread // (PARTS * span)
         return Share(parts, part, thread - part * span, line, (part - line * beside) * span, parts // beside, row,
-                     thread - row * across, threads // across, threads % across)
+                     thread - row * across, threads // across, threads % across, thread - number * PARTS * span, number,
+                     threads // (PARTS * span))
 
     return device(share)
 
@@ -239,7 +244,7 @@ def _multiply(chunk: Chunk, count: int, panel: Any) -> Any:
             if k < q.units:
                 add(sums, x, element, stride, panels.words, base, q.units - k)
             for e in range(count):
-                block.partial[(share.part * count + e) * span + unit] = kept(sums[e])
+                block.partial[(e * share.parts + share.part) * span + unit] = kept(sums[e])
             unit += block.threads
 
     return device(multiply)
@@ -256,15 +261,16 @@ def _fold(chunk: Chunk, count: int) -> Any:
     plus = chunk.plus
 
     def fold(block):
-        size, parts, i = (block.end - block.begin) * count, block.share.parts, block.thread
-        if parts > PARTS:
-            while i < size * PARTS:
-                found, other = block.partial[i], i + size * PARTS
-                while other < size * parts:
-                    found = plus(found, block.partial[other])
-                    other += size * PARTS
-                block.partial[i] = found
-                i += block.threads
+        span, share, e = block.end - block.begin, block.share, block.share.sum
+        if share.parts > PARTS:
+            while e < count and share.sum < share.sums:
+                at = e * share.parts * span + share.element
+                found, other = block.partial[at], share.element + PARTS * span
+                while other < share.parts * span:
+                    found = plus(found, block.partial[at - share.element + other])
+                    other += PARTS * span
+                block.partial[at] = found
+                e += share.sums
             cuda.syncthreads()
 
     return device(fold)
@@ -298,7 +304,7 @@ def _sums(chunk: Chunk, gates: int, rows: int, access: Access, biased: bool) -> 
 
 def _gate(chunk: Chunk, gates: int, rows: int, access: Access, biased: bool) -> Any:
     """`gate(q, block, m, unit, g, panels, rb)`: the complete sum of gate g of row m."""
-    total, start = _total(chunk, rows * gates * chunk.sums), _start(gates, biased)
+    total, start = _total(chunk), _start(gates, biased)
     if not chunk.prepared:
         plain = device(lambda q, block, m, unit, g, panels, rb: total(block, m * gates + g, unit))
         added = device(lambda q, block, m, unit, g, panels, rb: total(block, m * gates + g, unit) + start(unit, g, rb))
@@ -328,16 +334,16 @@ def _start(gates: int, biased: bool) -> Any:
     return device(start)
 
 
-def _total(chunk: Chunk, count: int) -> Any:
-    """`total(block, e, unit)`: sum e of the `count` of a unit over all parts that are left."""
+def _total(chunk: Chunk) -> Any:
+    """`total(block, e, unit)`: sum e of a unit over all parts that are left."""
     plus = chunk.plus
 
     def total(block, e, unit):
         span = block.end - block.begin
-        at, stride = e * span + unit - block.begin, count * span
+        at = e * block.share.parts * span + unit - block.begin
         found = block.partial[at]
         for part in range(1, min(PARTS, block.share.parts)):
-            found = plus(found, block.partial[at + part * stride])
+            found = plus(found, block.partial[at + part * span])
         return found
 
     return device(total)

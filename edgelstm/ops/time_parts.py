@@ -1,7 +1,7 @@
 """Long sequences in parts: what the product of a part's inputs leaves for the cell is read while it is in the cache."""
 
 PART = 2**16  # words between the two kernels: 256 KiB, which leaves most of a second-level cache to the weights
-LEAST_ROWS = 64  # so many rows must share the weights of the product, which are read anew for every part
+LEAST_ROWS = 32  # so many rows must share the weights of the product, which are read anew for every part
 MOST_PARTS = 32  # each has two entries in the table of calls
 
 

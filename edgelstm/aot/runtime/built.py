@@ -57,6 +57,16 @@ class Model:
         return tuple(port.spec for port in self.graph.outputs)
 
     @property
+    def device(self) -> str:
+        """Where it runs: always 'cpu'."""
+        return "cpu"
+
+    @property
+    def choice(self) -> str:
+        """Why it runs there: a build was made for it, nothing was chosen."""
+        return ""
+
+    @property
     def streaming(self) -> interface.Streaming:
         return self._programs.streaming
 
