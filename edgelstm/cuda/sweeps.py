@@ -21,7 +21,7 @@ from edgelstm.kernels.recurrent import Place
 
 # Bytes of shared memory, and words where rows begin: for loads of four words.
 BYTES, ALIGNED = (None, -1) if SIMULATED else (16, -4)
-PARTS = 4  # sums of a unit that are left for the thread which finishes it
+PARTS = 2 if SIMULATED else 4  # sums of a unit that are left for the thread which finishes it
 
 
 @device
