@@ -63,7 +63,7 @@ def commands(folder: Path) -> dict[str, list[str]]:
 
 
 def measure(repeats: int) -> dict[str, dict[str, float]]:
-    """Median milliseconds, the median of the paired ratios to the baseline, and the peak of memory where it is told, by command."""
+    """Median milliseconds, the median of the paired ratios to the baseline, and the peak of memory where told, by command."""
     with tempfile.TemporaryDirectory() as name:
         runs = commands(Path(name))
         with tempfile.TemporaryDirectory() as empty:

@@ -80,8 +80,8 @@ if TYPE_CHECKING:
     from edgelstm.loading import load
     from edgelstm.model import Model
     from edgelstm.precision.evaluate import evaluate
-    from edgelstm.stream_pool import Pool
     from edgelstm.stream import Stream
+    from edgelstm.stream_pool import Pool
     from edgelstm.verify import Report
 
 

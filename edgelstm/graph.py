@@ -1,7 +1,7 @@
 """The Graph: a model as a small, typed, frozen and validated list of nodes. It is all that importers know of the runtime."""
 
-from collections import Counter
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any

@@ -65,7 +65,7 @@ def _initializer(cls: type, names: tuple[str, ...]) -> Callable[..., None]:
     def __init__(self: Any, *args: Any, **given: Any) -> None:
         values = vars(self)
         values.update(defaults)
-        values.update(zip(names, args))
+        values.update(zip(names, args, strict=False))
         values.update(given)
         for name, make in made.items():
             if name not in values:

@@ -136,7 +136,7 @@ class Stream:
         self._ready(frame)
 
     def fitted(self, frame: Frames) -> list[np.ndarray]:
-        """The arrays of a frame in the shapes of `buffers`, one for each input. Raises ShapeError when `step` would refuse it."""
+        """The arrays of a frame in the shapes of `buffers`, one for each input. Raises ShapeError where `step` refuses it."""
         return [array for _, array in self._ready(frame)]
 
     def reset(self) -> None:
@@ -253,7 +253,8 @@ class Stream:
         buffer, port = self._in_frames[name], self._graph.input(name)
         array = as_port(port, frame)
         if array.shape != buffer.shape and array.shape != self._shapes[name]:
-            raise ShapeError(f"a frame of {name!r} has the shape {array.shape}, expected {buffer.shape} (one step of {describe(port)})")
+            raise ShapeError(f"a frame of {name!r} has the shape {array.shape}, expected {buffer.shape} "
+                             f"(one step of {describe(port)})")
         return array.reshape(buffer.shape)
 
     def _run_block(self, block: Frames) -> Any:
@@ -286,7 +287,8 @@ def _check_out(out: Any, shown: np.ndarray) -> None:
 
 def _frame_view(port: Port, array: np.ndarray, batch: int) -> np.ndarray:
     """A view of a port's buffer without the time axis, and without the batch axis when the batch is 1."""
-    if port.time is not None and array.shape[port.time] != 1 or port.batch is not None and array.shape[port.batch] != batch:
-        raise FormatError(f"{port.name!r} of shape {array.shape} has no batch {batch} and single step where the file marks them")
+    if (port.time is not None and array.shape[port.time] != 1) or (port.batch is not None and array.shape[port.batch] != batch):
+        raise FormatError(f"{port.name!r} of shape {array.shape} has no batch {batch} and single step "
+                              "where the file marks them")
     dropped = {port.time, port.batch if batch == 1 else None} - {None}
     return array.reshape([n for axis, n in enumerate(array.shape) if axis not in dropped])

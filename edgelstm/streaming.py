@@ -57,7 +57,7 @@ def analyse(graph: Graph) -> Streaming:
 
 
 def _called_once_a_step(graph: Graph) -> Streaming:
-    """Whether a model with explicit states and no time axis accepts frames: of length 1, or of one that the first frame tells."""
+    """Whether a model with explicit states and no time axis accepts frames: of length 1, or as the first frame tells."""
     roles = {d for port in graph.inputs for d in (port.shape[axis] for axis in (port.batch, port.time) if axis is not None)}
     kept = {d for name, _ in graph.states for d in graph.input(name).shape}
     free = sorted({d for port in graph.inputs for d in port.shape if isinstance(d, str)} - roles - kept)

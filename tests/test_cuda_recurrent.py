@@ -29,8 +29,8 @@ FORMS = [  # kind, units of a block, rows at once, groups of rows, whether the w
     ("whole", 6, 1, 3, True), ("whole", 6, 2, 2, False), ("stepwise", 2, 2, 1, False), ("stepwise", 4, 1, 3, False),
     ("persistent", 2, 1, 2, True), ("persistent", 1, 2, 1, True), ("persistent", 4, 1, 1, False), ("persistent", 2, 2, 2, True),
 ]  # fmt: skip
-SIZES = [("persistent", 1, 1), ("persistent", 7, 2), ("persistent", 9, 0), ("stepwise", 3, 0), ("stepwise", 8, 2),
-         ("whole", 17, 1)]
+SIZES = [("persistent", 1, 1), ("persistent", 7, 2), ("persistent", 16, 2), ("persistent", 17, 2), ("persistent", 9, 0),
+         ("stepwise", 3, 0), ("stepwise", 8, 2), ("whole", 17, 1)]
 BATCH, STEPS, UNITS, FEATURES = 3, 3, 5, 2
 
 
@@ -71,7 +71,7 @@ def chosen(form, limits, layer):
 
 
 @contextmanager
-def planned(choose, room=16):
+def planned(choose, room=32):
     """All layers run in the form that choose(limits, layer) gives. A simulated device runs all blocks at once, and says that
     it has room for so many.
     """
@@ -82,7 +82,7 @@ def planned(choose, room=16):
             from tests.cuda_grid import all_blocks_at_once
 
             stack.enter_context(all_blocks_at_once())
-            stack.enter_context(mock.patch.object(recurrent, "limits", lambda: driver.Limits(16, 4, 48 << 10, True)))
+            stack.enter_context(mock.patch.object(recurrent, "limits", lambda: driver.Limits(32, 4, 48 << 10, True)))
             stack.enter_context(mock.patch.object(recurrent, "resident_blocks", lambda *args, shared: room))
         stack.enter_context(mock.patch.object(forms, "plan_recurrent", choose))
         yield

@@ -1,12 +1,10 @@
 """Streams of reduced precision: steps, blocks and a stream that was saved and restored give what `predict` gives."""
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import edgelstm
-from edgelstm.errors import ShapeError
 from edgelstm.precision.apply import apply
 from edgelstm.precision.calibrate import calibrate
 from edgelstm.precision.integer import integer

@@ -44,7 +44,8 @@ def measure(model: Model, settings: Settings) -> Measured:
     step_report, step = _step(model, settings) if model.streaming.ok else ({"refused": str(model.streaming)}, None)
     sequence_report, sequence = _sequence(model, settings)
     report = {
-        "format": FORMAT, "edgelstm": __version__, "machine": machine() | _gpu(model), "model": {"sha256": fingerprint(model.graph)},
+        "format": FORMAT, "edgelstm": __version__, "machine": machine() | _gpu(model),
+        "model": {"sha256": fingerprint(model.graph)},
         "settings": asdict(settings), "step": step_report, "sequence": sequence_report,
         "bytes": asdict(model.footprint(settings.batch, settings.steps)),
     }

@@ -118,7 +118,8 @@ def _text(report: dict[str, Any]) -> str:
 
 def _latencies(report: dict[str, Any]) -> str:
     keys = ("p50_us", "p90_us", "p99_us", "max_us", "native_us", "door_us", "python_us")
-    rows = [(name, *(f"{report[name][key]:.3f}" if key in report[name] else "-" for key in keys), f"{report[name]['steps_per_second']:,.0f}")
+    rows = [(name, *(f"{report[name][key]:.3f}" if key in report[name] else "-" for key in keys),
+             f"{report[name]['steps_per_second']:,.0f}")
             for name in ("step", "sequence") if "p50_us" in report[name]]
     refused = report["step"].get("refused")
     return table(("us", "p50", "p90", "p99", "max", "native", "empty call", "Python", "steps/s"), rows) + \

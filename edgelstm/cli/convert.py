@@ -25,7 +25,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="OUT", type=Path, required=True, help="the .elstm file to write")
     parser.add_argument("--weights", metavar="FILE", type=Path, help="the weight file of a JSON architecture")
     parser.add_argument("--fix", metavar="NAME=VALUE", type=_constant, action="append", default=[],
-                        help="a constant for an input, or a length for a dynamic axis, of an ONNX model, e.g. sr=16000; may be repeated")
+                        help="a constant for an input, or a length for a dynamic axis, of an ONNX model, e.g. sr=16000; "
+                             "may be repeated")
     parser.add_argument("--state", metavar="IN=OUT", type=_pair, action="append", default=[],
                         help="an input and the output that feeds it at the next step, e.g. h0=hn; may be repeated")
     parser.add_argument("--precision", metavar="[LAYER=]NAME", action="append", default=[],

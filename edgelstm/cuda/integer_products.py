@@ -163,14 +163,14 @@ def _finished(form: str) -> Any:
 
 
 def _finished_twice(tile: Tile) -> Any:
-    """The first part of the row, then the second, each with its scale."""
+    """What the first part of the row gives, plus what the second gives, each with its scale."""
     v, row_words, count = scalars.make(), device(ROW_WORDS["int8"]), tile.down * tile.across
     number, fma = v.number, v.fma
 
     def finished(sums, e, start, x, at, scale, sizes):
         last, factor = at + row_words(sizes[3]) - 1, number(scale)
-        first = fma(np.float32(sums[e]) * factor, x[np.uint64(last)], start)
-        return fma(np.float32(sums[count + e]) * factor, x[np.uint64(last + row_words(sizes[3]))], first)
+        rest = fma(np.float32(sums[count + e]) * factor, x[np.uint64(last + row_words(sizes[3]))], np.float32(0.0))
+        return fma(np.float32(sums[e]) * factor, x[np.uint64(last)], start) + rest
 
     return device(finished)
 

@@ -312,12 +312,18 @@ def _gate(chunk: Chunk, gates: int, rows: int, access: Access, biased: bool) -> 
     stored, words, first, finished = device(chunk.stored), _part_words(chunk), _prepared_at(rows, access), chunk.finished
     parts = chunk.prepared
 
+    def one(q, block, m, unit, g, panels, part, added):
+        column = unit // LANES * stored(q.units) * LANES + unit % LANES
+        scale = block.staged[first(q.units) + (m * parts + part + 1) * words(q.units) - 1]
+        kept = total(block, (part * rows + m) * gates + g, unit)
+        return finished(kept, added, scale, panels.source, column, q.units, g)
+
+    one = device(one)
+
     def gate(q, block, m, unit, g, panels, rb):
-        column, found = unit // LANES * stored(q.units) * LANES + unit % LANES, start(unit, g, rb)
-        for part in range(parts):
-            scale = block.staged[first(q.units) + (m * parts + part + 1) * words(q.units) - 1]
-            kept = total(block, (part * rows + m) * gates + g, unit)
-            found = finished(kept, found, scale, panels.source, column, q.units, g)
+        found = one(q, block, m, unit, g, panels, 0, start(unit, g, rb))
+        for part in range(1, parts):
+            found += one(q, block, m, unit, g, panels, part, np.float32(0.0))
         return found
 
     return device(gate)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from edgelstm.errors import ShapeError
-from edgelstm.ops.formulas import ACTIVATIONS, SELU_ALPHA, SELU_SCALE, gelu, gelu_tanh
 from edgelstm.ops.binary import Binary, broadcast_call, combine
+from edgelstm.ops.formulas import ACTIVATIONS, SELU_ALPHA, SELU_SCALE, gelu, gelu_tanh
 from edgelstm.ops.op import Attr, Case, Fact, Lowering
 from edgelstm.ops.pointwise import FLOAT, SIGNED, Unary, broadcast_shape, constant, elements
 

@@ -215,7 +215,8 @@ class Recurrent(Op):
 
         return project
 
-    def step_params(self, low: Any, attrs: Mapping[str, Any], named: dict[str, Any], outs: Sequence[Any]) -> dict[str, Any] | None:
+    def step_params(self, low: Any, attrs: Mapping[str, Any], named: dict[str, Any],
+                    outs: Sequence[Any]) -> dict[str, Any] | None:
         """The parameters of the kernel for one step of one row of a stream; None where the program is something else."""
         x, W, R = named["x"], *(self.matrix(attrs, named, name) for name in ("W", "R"))
         slots = [low.state(state) for state in self.carried]

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from edgelstm.ops.formulas import erf
 from edgelstm.ops.binary import combine
+from edgelstm.ops.formulas import erf
 from edgelstm.ops.op import NARROW, Lowering
 from edgelstm.ops.pointwise import ANY, SIGNED, Unary, constant
 

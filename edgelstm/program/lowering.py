@@ -87,7 +87,8 @@ class PlanLowering:
         return packing.row_words(precision, n)
 
     def team(self) -> dict[str, Any]:
-        member, barrier, idle = (Operand((), "int32", None, Buffer(0, space)) for space in (Space.MEMBER, Space.BARRIER, Space.IDLE))
+        member, barrier, idle = (Operand((), "int32", None, Buffer(0, space))
+                                 for space in (Space.MEMBER, Space.BARRIER, Space.IDLE))
         return {"member": member, "members": self.members, "barrier": barrier, "idle": idle}
 
     def activation_code(self, name: str) -> int:
