@@ -84,7 +84,7 @@ def test_steps_runs_and_processors_give_the_same_bits(cell, precision, rng):
         np.testing.assert_array_equal(run, whole)
 
 
-@pytest.mark.parametrize(("name", "precision"), [(name, form) for name in ("dense", "conv1d") for form in ("int8", "int4")])
+@pytest.mark.parametrize(("name", "precision"), [(name, form) for name in ("dense", "conv1d") for form in ROWS])
 def test_products_have_the_bits_of_processors(name, precision):
     op = ops.get(name)
     for case in [case for case in op.cases() if case.name in ("7x33x65", "sequence", "strided", "groups", "pointwise")]:
