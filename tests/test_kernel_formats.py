@@ -36,14 +36,20 @@ def check(case, target, **how):
         if what == "c" and case.cell != "lstm":
             continue
         if case.cell == "gru_before" and case.precision != "bfloat16":
-            check_mostly(got, wanted)
+            check_mostly(got, wanted, case.precision)
         else:
             np.testing.assert_allclose(got, wanted, rtol=TOLERANCE, atol=TOLERANCE, err_msg=what)
 
 
-def check_mostly(got, wanted):
-    """The product r h is rounded by the kernel itself: a number of it in a hundred thousand may fall to the other side."""
+def check_mostly(got, wanted, precision):
+    """The product r h is rounded by the kernel itself: a number of it in a hundred thousand may fall to the other side.
+
+    The steps of int8x16 are 254 times as fine: as many more numbers lie beside a border, and fall as much less deep.
+    """
     error = abs(got - wanted)
+    if precision == "int8x16":
+        assert error.max(initial=0) < 0.01 / 254
+        return
     off = (error > TOLERANCE * (1 + abs(wanted))).any(axis=-1)
     assert off.sum() <= max(1, 0.02 * off.size) and error.max(initial=0) < 0.01
 
