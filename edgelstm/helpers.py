@@ -19,13 +19,22 @@ class Helpers:
 
     def begin(self, calls: Sequence[Callable[[], None]]) -> list[Job]:
         """Wakes a helper for every call, and returns at once. The calls must not raise."""
-        while len(self._queues) < len(calls):
-            self._queues.append(SimpleQueue())
-            threading.Thread(target=_wait, args=(self._queues[-1],), name="edgelstm", daemon=True).start()
+        while len(self._queues) < len(calls) and self._grows():
+            pass
         jobs: list[Job] = [[call] for call in calls]
         for queue, job in zip(self._queues, jobs, strict=False):
             queue.put(job)
         return jobs
+
+    def _grows(self) -> bool:
+        """Starts one helper more; False where the system gives no thread, and who asked does the work alone."""
+        queue: SimpleQueue[Job] = SimpleQueue()
+        try:
+            threading.Thread(target=_wait, args=(queue,), name="edgelstm", daemon=True).start()
+        except RuntimeError:
+            return False
+        self._queues.append(queue)
+        return True
 
 
 def current() -> Helpers:

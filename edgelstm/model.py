@@ -51,7 +51,7 @@ class Model:
         self._ports = [(port.name, np.dtype(port.dtype)) for port in graph.inputs]
 
     def __reduce__(self):
-        return Model, (self._graph, self._device, self._threads.count)
+        return Model, (self._graph, self._device, self._threads.count), {"_choice": self._choice}
 
     def __repr__(self) -> str:
         return f"<edgelstm.Model {', '.join(map(str, self.inputs))} -> {', '.join(map(str, self.outputs))}>"

@@ -27,6 +27,7 @@ def record(*, eq: bool = True, frozen: bool = True) -> Callable[[type[T]], type[
         names = tuple(cls.__annotations__)
         cls._fields_ = cls.__match_args__ = names
         cls.__dataclass_fields__ = _Fields()
+        cls.__replace__ = changed
         cls.__init__ = _initializer(cls, names)
         cls.__repr__ = _repr
         if eq:

@@ -41,6 +41,22 @@ def test_rows_of_a_table(rank, width, precision, tmp_path, rng):
     assert np.all(np.abs(found - wanted) <= steps)
 
 
+@pytest.mark.parametrize("precision", ["integer", "int8x16"])
+def test_indices_below_zero_count_from_the_end_in_integers_too(precision, tmp_path, rng):
+    table = rng.uniform(-1, 1, (37, 5)).astype(np.float32)
+    path = tmp_path / "rows.onnx"
+    nodes = [helper.make_node("Gather", ["table", "tokens"], ["rows"], axis=0, name="look_up"),
+             helper.make_node("MatMul", ["rows", "w"], ["y"])]
+    named = [numpy_helper.from_array(table, "table"), numpy_helper.from_array(np.eye(5, dtype=np.float32), "w")]
+    ports = [helper.make_tensor_value_info("tokens", TensorProto.INT64, ["b", "t"])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
+    graph = helper.make_graph(nodes, "g", ports, outputs, named)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    indices = rng.integers(-37, 37, (4, 9))
+    model = edgelstm.load(edgelstm.convert(path, precision=precision, calibration=indices))
+    np.testing.assert_allclose(model.predict(indices), np.take(table, indices, 0), atol=0.05)
+
+
 @pytest.mark.parametrize(("shape", "axis"), [((7, 5), 1), ((7,), 0), ((7, 2, 3), 0)])
 def test_other_look_ups_stay_as_they_are(shape, axis, tmp_path, rng):
     table = rng.standard_normal(shape).astype(np.float32)

@@ -208,6 +208,23 @@ def test_helpers_are_let_go_when_the_run_fails(rng, sharing, monkeypatch):
     assert time.process_time() - before < 0.05
 
 
+def test_a_system_that_gives_no_thread_gives_one_later(rng, sharing, monkeypatch):
+    monkeypatch.setattr(helpers, "_current", [helpers.Helpers()])
+    model, x = edgelstm.load(one_layer(130), threads=2), rng.standard_normal((1, 300, 5)).astype(np.float32)
+    expected = edgelstm.load(one_layer(130)).predict(x)
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", refuse)
+        np.testing.assert_array_equal(model.predict(x), expected)
+        assert len(helpers.current()) == 0
+    for _ in range(50):
+        np.testing.assert_array_equal(model.predict(x), expected)
+    assert len(helpers.current()) == 1
+
+
 def test_helpers_rest_while_what_they_cost_is_more_than_a_part_of_the_work(sharing):
     team = edgelstm.load(one_layer(33), threads=2)._programs.for_team({"x": (1, 40, 5)}, 2)
     work = 64 * teams.SHARE * teams.MULTIPLICATIONS

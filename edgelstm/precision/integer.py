@@ -178,7 +178,7 @@ class _Writer:
     def _embedding(self, node: Node) -> None:
         form = Form("int8", self._scales.step(node.outputs[0]))
         table = self._as(node.inputs[1], form)
-        self._add(node, "embedding", [node.inputs[0], table], {}, [form])
+        self._add(node, "embedding", [node.inputs[0], table], {"wrap": node.attrs["wrap"]}, [form])
 
     def _softmax(self, node: Node) -> None:
         x = node.inputs[0] if self._form(node.inputs[0]).dtype == "int16" else self._narrow(node.inputs[0])
