@@ -89,24 +89,25 @@ def crossover(models: Mapping[str, Model], batches: Iterable[int] = BATCHES, ste
 def choose(graph: Graph, threads: int = 1, batch: int = 1, steps: int | None = None, fallback: str | None = None) -> Model:
     """A Model on the device that is faster at this batch; on the CPU where there is no GPU for it."""
     whole_number("the batch that device='auto' measures", batch)
+    _check_fallback(fallback)
     cpu = Model(graph, "cpu", threads)
     try:
-        gpu = on_device(graph, "cuda", threads if fallback else 1, fallback)
+        gpu = on_device(graph, "cuda")  # with a fallback the CPU might be measured in its place
         row = crossover({"cpu": cpu, "cuda": gpu}, [batch], steps)[0]
     except MISSING as error:
         return _told(cpu, f"device='auto' runs this model on the CPU: {_line(error)}", stacklevel=5)
     except IndexError:
         raise ShapeError(f"the model does not take the batch {batch} that device='auto' is to measure") from None
     shown = ", ".join(f"{1e6 * row.seconds[name]:.1f} us on {name}" for name in ("cpu", "cuda"))
-    chosen, what = cpu if row.faster == "cpu" else gpu, measured(cpu, steps)
-    text = f"device='auto' runs this model on {row.faster!r}: {what} at batch {batch} takes {shown}"
+    text = f"device='auto' runs this model on {row.faster!r}: {measured(cpu, steps)} at batch {batch} takes {shown}"
+    faster = cpu if row.faster == "cpu" else gpu
+    chosen = FallbackModel(graph, "cuda", threads) if fallback and faster is gpu else faster
     return _told(chosen, text, stacklevel=5)
 
 
 def on_device(graph: Graph, device: str, threads: int = 1, fallback: str | None = None) -> Model:
     """A Model on this device. With fallback="cpu" the CPU stands in where that can't be, now or when its memory is full."""
-    if fallback not in (None, "cpu"):
-        raise DeviceError(f"fallback={fallback!r} is not supported; give 'cpu', or leave it out")
+    _check_fallback(fallback)
     if device != "cpu":
         number_of(device)
     if fallback is None or device == "cpu":
@@ -158,6 +159,11 @@ class FallbackModel(Model):
     def _warned(self, error: Exception) -> Model:
         _warn(f"the CPU does this instead of device={self._device!r}: {_line(error)}", stacklevel=4)
         return self._cpu
+
+
+def _check_fallback(fallback: str | None) -> None:
+    if fallback not in (None, "cpu"):
+        raise DeviceError(f"fallback={fallback!r} is not supported; give 'cpu', or leave it out")
 
 
 def number_of(device: Any) -> int | None:

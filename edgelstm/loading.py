@@ -3,6 +3,8 @@
 import os
 from typing import TYPE_CHECKING, BinaryIO, Union
 
+from edgelstm.errors import DeviceError
+
 if TYPE_CHECKING:
     from edgelstm.aot.runtime.built import Model as BuiltModel
     from edgelstm.graph import Graph
@@ -24,6 +26,9 @@ def load(source: Source, device: str = "cpu", threads: int = 1, *, fallback: str
     if isinstance(source, str | os.PathLike) and os.path.isdir(source):
         from edgelstm.aot.runtime import built
 
+        if fallback is not None or batch != 1 or steps is not None:
+            raise DeviceError(f"{source}: a native build runs on the CPU it was made for, and fallback={fallback!r}, "
+                              f"batch={batch!r}, steps={steps!r} choose a device; leave them out, or load the .elstm file")
         return built.Model(source, device, threads)
     from edgelstm import model
 

@@ -12,7 +12,9 @@ from edgelstm.memory import aligned_zeros
 from edgelstm.ports import Port, step_shapes
 
 if TYPE_CHECKING:
+    from edgelstm.program.plan import Program
     from edgelstm.programs import Programs
+    from edgelstm.session import Session
 
 Frames = Any  # an array, a list of arrays or a dict of them
 
@@ -265,11 +267,14 @@ class Stream:
         self._check_batch(shapes)
         program = self._programs.for_stream(shapes, self._memory)
         outputs = [np.empty(s, p.dtype) for s, p in zip(program.outputs, self._graph.outputs, strict=True)]
-        session = self._programs.session(program, self._memory)
+        session = self._block_session(program)
         session.bind([*arrays.values(), *outputs])
         session.run()
         shown = [outputs[i] for i in self._shown]
         return shown[0] if len(shown) == 1 else shown
+
+    def _block_session(self, program: "Program") -> "Session":
+        return self._programs.session(program, self._memory)
 
 
 def _not_open() -> None:

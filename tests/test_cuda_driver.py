@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import subprocess
 import sys
+import warnings
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 import edgelstm
-from edgelstm import DependencyError, DeviceError, DeviceMemoryError, ShapeError
+from edgelstm import DependencyError, DeviceError, DeviceMemoryError, DeviceWarning, ShapeError
 from tests import cuda_simulator
 from tests.tiny_models import sequence_graph
 
@@ -118,6 +119,24 @@ def test_arrays_that_kernels_can_not_read_are_refused(driver, monkeypatch, array
 
 
 @needs_package
+@pytest.mark.parametrize(("before", "now", "known"), [
+    ((None, None), (None, None), True), ((1, None), (1, 1), True), ((None, None), (7, None), False),
+    ((None, None), (None, 7), False), ((7, None), (7, None), False), ((None, 2), (None, 2), False),
+])  # fmt: skip
+def test_arrays_whose_stream_must_be_waited_for_take_the_long_way(driver, monkeypatch, before, now, known):
+    stream = importlib.import_module("edgelstm.cuda.stream")
+    monkeypatch.setattr(driver, "SIMULATED", False)
+    frame, out = (SimpleNamespace(__cuda_array_interface__={"data": (place, False), "stream": on})
+                  for place, on in zip((64, 128), before, strict=True))
+    door = stream._KnownDoor(frame, out, lambda: None)
+    for array, on in zip((frame, out), now, strict=True):
+        array.__cuda_array_interface__["stream"] = on
+    assert door.of(frame, out) is known
+    frame.__cuda_array_interface__["data"] = (256, False)
+    assert not door.of(frame, out) and not door.of(out, out)
+
+
+@needs_package
 def test_the_place_of_an_array_is_asked_of_the_driver(driver, monkeypatch):
     asked = []
     api = SimpleNamespace(CUpointer_attribute=SimpleNamespace(CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL="ordinal"),
@@ -188,13 +207,34 @@ def test_a_graph_is_recorded_at_the_second_run_and_destroyed_with_its_owner(reco
 @pytest.mark.parametrize(("failing", "left"), [
     ("cuStreamCreate", set()), ("cuStreamBeginCapture", {"cuStreamDestroy"}), ("cuStreamEndCapture", {"cuStreamDestroy"}),
     ("cuGraphInstantiate", {"cuGraphDestroy", "cuStreamDestroy"})])  # fmt: skip
-def test_a_recording_that_fails_leaves_nothing_behind(record, failing, left):
+def test_a_recording_that_fails_leaves_nothing_behind_and_launches_one_by_one(record, failing, left):
     api = Api(failing)
-    graph, _ = record(api)
+    graph, streams = record(api)
     graph.run()
-    with pytest.raises(DeviceMemoryError):
+    with pytest.warns(DeviceWarning, match="one by one.*OUT_OF_MEMORY"):
         graph.run()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        graph.run()
+    plain = [stream for stream in streams if stream != ("capturing", 77)]
+    assert [stream.handle for stream in plain] == [5, 5, 5]
+    assert api.names().count("cuStreamCreate") == 1 and "cuGraphLaunch" not in api.names()
     assert {name for name in api.names() if name.endswith("Destroy")} == left
+
+
+@needs_package
+def test_a_launch_that_can_not_be_recorded_is_made_one_by_one(record):
+    from numba.cuda.cudadrv.driver import CudaAPIError
+
+    def launch(stream):
+        if stream == ("capturing", 77):
+            raise CudaAPIError(900, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED")
+
+    graph, streams = record(Api(), launch)
+    graph.run()
+    with pytest.warns(DeviceWarning, match="CAPTURE_UNSUPPORTED"):
+        graph.run()
+    assert len(streams) == 3
 
 
 @needs_package
@@ -210,6 +250,37 @@ def test_an_error_of_a_launch_ends_the_recording(record):
     with pytest.raises(ZeroDivisionError):
         graph.run()
     assert api.names()[2:] == ["cuStreamEndCapture", "cuGraphDestroy", "cuStreamDestroy"]
+
+
+@needs_package
+def test_the_warning_of_few_blocks_comes_back_with_the_last_thread(driver):
+    from numba.cuda.core import config
+
+    before, (first, second) = config.CUDA_LOW_OCCUPANCY_WARNINGS, (driver.few_blocks(), driver.few_blocks())
+    try:
+        config.CUDA_LOW_OCCUPANCY_WARNINGS = 5
+        first.__enter__()
+        second.__enter__()
+        first.__exit__()
+        assert config.CUDA_LOW_OCCUPANCY_WARNINGS == 0
+        second.__exit__()
+        assert config.CUDA_LOW_OCCUPANCY_WARNINGS == 5
+        with pytest.raises(KeyError), driver.few_blocks():
+            assert config.CUDA_LOW_OCCUPANCY_WARNINGS == 0
+            raise KeyError
+        assert config.CUDA_LOW_OCCUPANCY_WARNINGS == 5
+    finally:
+        config.CUDA_LOW_OCCUPANCY_WARNINGS = before
+
+
+@needs_package
+def test_memory_is_zeroed_on_the_device(driver, monkeypatch):
+    """All of it, and without a copy of the host."""
+    asked, memory = [], SimpleNamespace(size=24)
+    fake = SimpleNamespace(device_memset=lambda *given: asked.append(given))
+    monkeypatch.setattr(driver, "cuda", SimpleNamespace(cudadrv=SimpleNamespace(driver=fake),
+                                                        device_array=lambda size, dtype: memory if size == 24 else None))
+    assert driver.zeros(17) is memory and asked == [(memory, 0, 24)]
 
 
 def test_unknown_devices_are_refused():

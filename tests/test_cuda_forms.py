@@ -35,7 +35,7 @@ def layer(cell, form, batch, units, steps=100):
 def assert_fits(form, limits, layer):
     slices, groups = form.blocks
     width = -(-layer.units // 32) * 32
-    assert form.shared <= limits.shared and form.threads <= min(512, limits.threads) and form.threads % 32 == 0
+    assert form.shared + 1024 <= limits.shared and form.threads <= min(512, limits.threads) and form.threads % 32 == 0
     assert slices * form.span >= layer.units > (slices - 1) * form.span
     assert groups * form.rows * form.turns >= layer.batch > (groups - 1) * form.rows * form.turns
     assert form.rows * max(CELLS[layer.cell]) <= 32
@@ -90,6 +90,24 @@ def test_blocks_that_can_not_meet_take_a_launch_a_step(units):
     assert plan_recurrent(limits, layer("lstm", "float32", 1, units)).kind == "stepwise"
 
 
+@pytest.mark.parametrize("name", DEVICES)
+def test_layers_too_large_for_a_block_are_refused_with_their_cell_and_units(name):
+    from edgelstm import UnsupportedError
+    from edgelstm.cuda.forms import plan_recurrent
+
+    message = rf"70000 units of a float32 lstm layer.*{DEVICES[name][2] >> 10} KiB.*device='cpu'"
+    with pytest.raises(UnsupportedError, match=message):
+        plan_recurrent(device(name), layer("lstm", "float32", 1, 70000, 1))
+
+
+def test_plans_of_many_lengths_are_not_all_kept():
+    from edgelstm.cuda.forms import PLANS_KEPT, plan_recurrent
+
+    for steps in range(PLANS_KEPT + 10):
+        plan_recurrent(device("small"), layer("simple_rnn", "float32", 1, 1, steps))
+    assert plan_recurrent.cache_info().currsize == PLANS_KEPT
+
+
 def test_more_multiprocessors_never_take_longer():
     from edgelstm.cuda.forms import clocks, plan_recurrent
 
@@ -104,7 +122,8 @@ def test_a_launch_of_many_bytes_asks_for_them_and_for_all_blocks_at_once(monkeyp
     from edgelstm.cuda import driver
 
     asked, maximum = [], object()
-    compiled = SimpleNamespace(cooperative=False, max_cooperative_grid_blocks=lambda threads, shared: 7 * (shared == 90000),
+    compiled = SimpleNamespace(cooperative=False, shared_mem_per_block=1040,
+                               max_cooperative_grid_blocks=lambda threads, shared: 7 * (shared == 90000),
                                library=SimpleNamespace(get_cufunc=lambda: SimpleNamespace(handle="handle")))
     kernel = SimpleNamespace(typeof_pyval=type, compile=lambda types: compiled if types == (int, float) else None)
     attributes = SimpleNamespace(CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES=maximum)
@@ -114,17 +133,20 @@ def test_a_launch_of_many_bytes_asks_for_them_and_for_all_blocks_at_once(monkeyp
     monkeypatch.setattr(driver, "limits", lambda: device("8.7"))
     monkeypatch.setattr(driver, "cuda", SimpleNamespace(get_current_device=lambda: SimpleNamespace(id=3)))
     assert driver.prepared(kernel, (1, 2.0), 256, 90000, True) == 7
-    assert asked == [(maximum, 163 << 10, "handle", 3)] and compiled.cooperative
+    assert asked == [(maximum, (163 << 10) - 1040, "handle", 3)] and compiled.cooperative
 
 
 def test_the_driver_has_what_launches_ask_for():
     """Names of numba-cuda and of NVIDIA's bindings that only a GPU would miss."""
     from cuda.bindings import driver as api
     from numba.cuda import dispatcher
+    from numba.cuda.cudadrv.driver import device_memset
 
     assert hasattr(api.CUfunction_attribute, "CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES")
     for name in ("MULTIPROCESSOR_COUNT", "MAX_THREADS_PER_BLOCK", "MAX_SHARED_MEMORY_PER_BLOCK_OPTIN", "COOPERATIVE_LAUNCH"):
         assert hasattr(api.CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}")
+    assert list(inspect.signature(device_memset).parameters)[:3] == ["dst", "val", "size"]
     assert callable(api.cuKernelSetAttribute) and callable(dispatcher._Kernel.max_cooperative_grid_blocks)
     assert "self.cooperative" in inspect.getsource(dispatcher._Kernel.launch)
-    assert hasattr(dispatcher._Kernel, "library") and {"compile", "typeof_pyval"} <= set(dir(dispatcher.CUDADispatcher))
+    assert {"library", "shared_mem_per_block"} <= set(dir(dispatcher._Kernel))
+    assert {"compile", "typeof_pyval"} <= set(dir(dispatcher.CUDADispatcher))

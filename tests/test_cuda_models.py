@@ -1,6 +1,9 @@
 """Models on the device through the public interface, by the simulator."""
 
+import gc
+import importlib
 import pickle
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -217,6 +220,37 @@ def test_blocks_take_and_give_arrays_of_the_device(rng):
         np.testing.assert_allclose(found.copy_to_host(), whole[:, part], rtol=0, atol=2e-6)
 
 
+@pytest.mark.parametrize("put", [np.copy, lambda array: cuda.to_device(array)])
+@pytest.mark.parametrize("use", ["run", "block", "step"])
+def test_arrays_of_users_are_not_kept(put, use, rng):
+    model = edgelstm.load(sequence_graph(), device="cuda")
+    stream, shape = model.stream(2), (2, 3) if use == "step" else (2, 4, 3)
+    calls = {"run": model.predict, "block": stream.run, "step": stream.step}
+    alive, again = [], edgelstm.load(sequence_graph()).stream(2)
+    expect = {"run": edgelstm.load(sequence_graph()).predict, "block": again.run, "step": again.step}
+    for _ in range(4):
+        x = rng.standard_normal(shape).astype(np.float32)
+        given = put(x)
+        found = calls[use](given)
+        computed = found.copy() if put is np.copy else found.copy_to_host()
+        np.testing.assert_allclose(computed, expect[use](x), rtol=0, atol=2e-6)
+        alive += [weakref.ref(getattr(array, "_ary", array)) for array in (given, found)]
+        del given, found
+    gc.collect()
+    assert [ref() for ref in alive] == [None] * len(alive)
+
+
+def test_blocks_of_one_shape_share_a_session(rng, monkeypatch):
+    made = []
+    graph, session = sequence_graph(), importlib.import_module("edgelstm.cuda.session")
+    monkeypatch.setattr(session, "fused", lambda calls, real=session.fused: made.append(1) or real(calls))
+    stream, x = edgelstm.load(graph, device="cuda").stream(2), rng.standard_normal((2, 13, 3)).astype(np.float32)
+    made.clear()
+    parts = [stream.run(x[:, a:b]) for a, b in ((0, 4), (4, 8), (8, 9), (9, 13))]
+    np.testing.assert_allclose(np.concatenate(parts, 1), reference.run(graph, {"x": x})["y"], rtol=0, atol=2e-6)
+    assert len(made) == 2
+
+
 def test_frames_on_the_device_that_do_not_fit_are_refused(rng):
     stream = edgelstm.load(sequence_graph(), device="cuda").stream(2)
     frame = cuda.to_device(np.zeros((2, 3), np.float32))
@@ -224,12 +258,14 @@ def test_frames_on_the_device_that_do_not_fit_are_refused(rng):
     for bad, out, message in [
         (cuda.to_device(np.zeros((3, 2), np.float32)), None, "shape"), (cuda.to_device(np.zeros((2, 3))), None, "float64"),
         (cuda.to_device(np.zeros((2, 6), np.float32))[:, ::2], None, "contiguous"),
-        (frame, np.zeros((2, 4), np.float32), "array of the host"), (frame, cuda.to_device(np.zeros((2, 4))), "float64"),
+        (frame, cuda.to_device(np.zeros((2, 4))), "float64"),
         (frame, cuda.to_device(np.zeros((4, 2), np.float32)), "out has the shape"),
-        (frame, [frame, frame], "array of the host"),
     ]:  # fmt: skip
         with pytest.raises(ShapeError, match=message):
             stream.step(bad, out)
+    for out, message in [(np.zeros((2, 4), np.float32), "array of the host"), ([frame, frame], "a list")]:
+        with pytest.raises(DeviceError, match=message):
+            stream.step(frame, out)
     for name, state in stream.state.items():
         np.testing.assert_array_equal(state, before[name])
 

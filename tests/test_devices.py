@@ -110,11 +110,38 @@ def test_calls_can_be_made_again_and_again(make, steps):
 
 def test_threads_are_those_of_the_cpu(monkeypatch):
     asked = []
-    monkeypatch.setattr(devices, "on_device", lambda graph, _, threads, fallback: asked.append(threads) or model.Model(graph))
+    monkeypatch.setattr(devices, "on_device", lambda graph, device, threads=1: asked.append(threads) or model.Model(graph))
     monkeypatch.setattr(devices, "medians", lambda runs, seconds=0.0: {"cpu": 1.0, "cuda": 2.0})
     with pytest.warns(DeviceWarning):
         assert edgelstm.load(sequence_graph(), device="auto", threads=2)._threads.count == 2
     assert asked == [1]
+
+
+@pytest.mark.parametrize("fallback", [None, "cpu"])
+@pytest.mark.parametrize("error", [DeviceError("no driver"), DeviceMemoryError("full")])
+def test_auto_never_measures_the_cpu_in_place_of_a_gpu(monkeypatch, fallback, error):
+    monkeypatch.setattr(model, "_programs", lambda graph, device, threads: raising(error)()
+                        if device == "cuda" else Programs(graph))
+    with pytest.warns(DeviceWarning) as told:
+        found = edgelstm.load(sequence_graph(), device="auto", fallback=fallback)
+    assert len(told) == 1 and found.device == "cpu"
+    assert "on the CPU" in found.choice and str(error) in found.choice and " us on " not in found.choice
+
+
+@pytest.mark.parametrize("fallback", [None, "cpu"])
+def test_auto_with_a_gpu_that_is_full_says_so(full, fallback):
+    with pytest.warns(DeviceWarning, match="full") as told:
+        found = edgelstm.load(sequence_graph(), device="auto", fallback=fallback)
+    assert len(told) == 1 and found.device == "cpu" and " us on " not in found.choice
+
+
+@pytest.mark.parametrize(("fallback", "kind"), [(None, model.Model), ("cpu", devices.FallbackModel)])
+def test_auto_keeps_the_fallback_of_a_faster_gpu(monkeypatch, fallback, kind):
+    monkeypatch.setattr(model, "_programs", lambda graph, device, threads: Programs(graph))
+    monkeypatch.setattr(devices, "medians", lambda runs, seconds=0.0: {"cpu": 2.0, "cuda": 1.0})
+    with pytest.warns(DeviceWarning, match="on 'cuda'"):
+        found = edgelstm.load(sequence_graph(), device="auto", fallback=fallback)
+    assert type(found) is kind and found.device == "cuda" and "on 'cuda'" in found.choice
 
 
 @pytest.mark.parametrize("device", ["tpu", "cuda:", "cuda:-1", "cuda:x", "CUDA", 3, None])
@@ -129,8 +156,15 @@ def test_devices_have_numbers():
 
 
 def test_other_fallbacks_are_refused():
-    with pytest.raises(DeviceError, match="fallback='gpu'"):
-        edgelstm.load(sequence_graph(), device="cuda", fallback="gpu")
+    for device in ("cuda", "auto"):
+        with pytest.raises(DeviceError, match="fallback='gpu'"):
+            edgelstm.load(sequence_graph(), device=device, fallback="gpu")
+
+
+@pytest.mark.parametrize("settings", [{"fallback": "cpu"}, {"batch": 2}, {"steps": 5}])
+def test_a_native_build_takes_no_settings_of_devices(tmp_path, settings):
+    with pytest.raises(DeviceError, match=f"{next(iter(settings))}=.*native build|native build.*{next(iter(settings))}="):
+        edgelstm.load(tmp_path, **settings)
 
 
 def test_a_fallback_stands_in_for_a_device_that_is_not_there(monkeypatch):

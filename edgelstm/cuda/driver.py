@@ -1,8 +1,9 @@
 """numba.cuda, and what else is asked of the device: the only place that imports it, so that its successor can replace it."""
 
 import importlib.util
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,19 +85,35 @@ def on(number: int) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def few_blocks() -> Iterator[None]:
+def few_blocks() -> AbstractContextManager[None]:
     """Launches of few blocks without the warning that numba-cuda has for them: small layers need no more."""
-    if SIMULATED:
-        yield
-        return
-    from numba.cuda.core import config as settings
+    return _UNWARNED
 
-    before, settings.CUDA_LOW_OCCUPANCY_WARNINGS = settings.CUDA_LOW_OCCUPANCY_WARNINGS, 0
-    try:
-        yield
-    finally:
-        settings.CUDA_LOW_OCCUPANCY_WARNINGS = before
+
+class _Unwarned(AbstractContextManager[None]):
+    """The warning is off while any thread is inside: its setting is one for the process, and comes back with the last."""
+
+    def __init__(self) -> None:
+        from numba.cuda.core import config as settings
+
+        self._settings, self._before = settings, settings.CUDA_LOW_OCCUPANCY_WARNINGS
+        self._lock, self._inside = threading.Lock(), 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before = self._settings.CUDA_LOW_OCCUPANCY_WARNINGS
+                self._settings.CUDA_LOW_OCCUPANCY_WARNINGS = 0
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._settings.CUDA_LOW_OCCUPANCY_WARNINGS = self._before
+
+
+_UNWARNED: AbstractContextManager[None] = nullcontext() if SIMULATED else _Unwarned()
 
 
 @contextmanager
@@ -144,7 +161,7 @@ def zeros(nbytes: int) -> Any:
     """The same, zeroed."""
     memory = empty(nbytes)
     with device_errors():
-        memory.copy_to_device(np.zeros(memory.size, np.uint8))
+        cuda.cudadrv.driver.device_memset(memory, 0, memory.size)
     return memory
 
 
@@ -234,7 +251,8 @@ def prepared(kernel: Any, args: tuple[Any, ...], threads: int, shared: int, toge
         compiled, device, api = kernel.compile(tuple(map(kernel.typeof_pyval, args))), cuda.get_current_device(), bindings()
         compiled.cooperative = together
         wanted = api.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-        checked(api.cuKernelSetAttribute(wanted, limits().shared, compiled.library.get_cufunc().handle, device.id))
+        most = limits().shared - compiled.shared_mem_per_block  # the driver counts what the kernel has of its own
+        checked(api.cuKernelSetAttribute(wanted, most, compiled.library.get_cufunc().handle, device.id))
         return compiled.max_cooperative_grid_blocks(threads, shared)
 
 

@@ -13,19 +13,22 @@ a Hopper card as its makers and others describe it; none of them was measured he
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 from edgelstm.cuda import chunks, onchip
 from edgelstm.cuda.cells import Cell, all_cells
 from edgelstm.cuda.driver import LANES, Limits
 from edgelstm.cuda.launching import RECURRENT_THREADS
 from edgelstm.cuda.sweeps import partial_words, staged_words
+from edgelstm.errors import UnsupportedError
 
 WHOLE, PERSISTENT, STEPWISE = "whole", "persistent", "stepwise"
 SHARED_BYTES, L2_BYTES = 128, 48  # a clock of a multiprocessor
 MULTIPLICATIONS = 128  # a clock; of bytes twice as many
 STEP, PREPARING, MEETING, ARRIVAL, LAUNCH = 700, 600, 2000, 4, 4500  # clocks
 ROWS = (1, 2, 4, 8)  # of the batch, that a thread takes at once
+SYSTEM = 1 << 10  # bytes of shared memory of a block that are left to the system
+PLANS_KEPT = 256
 SUMS = 32  # of a thread: rows times gates, so that they stay in registers
 
 
@@ -64,10 +67,15 @@ class Layer:
         return -(-self.units // LANES) * LANES
 
 
-@cache
+@lru_cache(maxsize=PLANS_KEPT)
 def plan_recurrent(limits: Limits, layer: Layer) -> Form:
-    """The form that takes least time by the counts above, among those that the device has room for."""
-    return min(candidates(limits, layer), key=lambda form: clocks(limits, layer, form))
+    """The form that takes least time by the counts above, of those that the device has room for. Raises UnsupportedError."""
+    found = min(candidates(limits, layer), key=lambda form: clocks(limits, layer, form), default=None)
+    if found is None:
+        raise UnsupportedError(f"{layer.units} units of a {layer.form} {layer.cell} layer need more shared memory than the "
+                               f"{limits.shared >> 10} KiB of a block on this device; use device='cpu', or load with "
+                               "fallback='cpu'")
+    return found
 
 
 def candidates(limits: Limits, layer: Layer) -> Iterator[Form]:
@@ -113,7 +121,7 @@ def _form(kind: str, cell: Cell, layer: Layer, limits: Limits, span: int, rows: 
 
 def _fits(limits: Limits, form: Form) -> bool:
     together = form.blocks[0] * form.blocks[1] <= limits.multiprocessors and limits.cooperative
-    return form.shared <= limits.shared and (form.kind != PERSISTENT or together)
+    return form.shared + SYSTEM <= limits.shared and (form.kind != PERSISTENT or together)
 
 
 def clocks(limits: Limits, layer: Layer, form: Form) -> float:

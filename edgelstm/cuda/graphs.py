@@ -1,11 +1,13 @@
 """CUDA graphs: launches that are recorded once and then started together."""
 
+import warnings
 import weakref
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-from edgelstm.cuda.driver import SIMULATED, bindings, checked, cuda, few_blocks
+from edgelstm.cuda.driver import SIMULATED, bindings, checked, cuda, device_errors, few_blocks
+from edgelstm.errors import DeviceError, DeviceWarning
 
 Launches = Callable[[Any], None]  # are given the stream
 
@@ -14,7 +16,8 @@ class Graph:
     """Launches in the order of one stream. The first run makes them one by one, which compiles them; the second records them.
 
     They are recorded on a stream of their own that nothing waits for, because work of other threads on the default stream would
-    spoil a recording on one that does. On the simulator they are always made one by one.
+    spoil a recording on one that does. On the simulator they are always made one by one, and with a DeviceWarning where the
+    driver refuses to record them.
     """
 
     def __init__(self, launches: Launches, stream: Any) -> None:
@@ -24,18 +27,28 @@ class Graph:
 
     def run(self) -> None:
         """Start all launches; they may still run when this returns."""
-        if self._recorded is None and self._runs == 1 and not SIMULATED:
-            self._recorded = self._record()
+        if self._runs == 1 and not SIMULATED:
+            self._recorded = self._recording()
         if self._recorded is None:
             with few_blocks():
                 self._launches(self._stream)
         else:
             checked(bindings().cuGraphLaunch(self._recorded, self._handle))
-        self._runs = 1
+        self._runs += 1
 
     @cached_property
     def _handle(self) -> Any:
         return bindings().CUstream(int(self._stream.handle))
+
+    def _recording(self) -> Any:
+        """The graph that can be launched; None, and a warning, where the driver refuses it."""
+        try:
+            with device_errors():
+                return self._record()
+        except DeviceError as error:
+            warnings.warn("the launches of a model can't be recorded into a CUDA graph and are made one by one, which is "
+                          f"slower: {error}", DeviceWarning, stacklevel=3)
+            return None
 
     def _record(self) -> Any:
         api = bindings()

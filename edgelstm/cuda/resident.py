@@ -42,6 +42,22 @@ def raw(array: Any) -> Any:
     return array.reshape(int(np.prod(array.shape, dtype=np.int64))).view(np.uint8)
 
 
+def borrowed(array: Any) -> Any:
+    """The same memory, which does not keep it alive: for launches that are kept longer than the arrays they were made for."""
+    if not array.size:
+        return array
+    if driver.SIMULATED:
+        return cuda.cudadrv.devicearray.FakeCUDAArray(np.asarray(_Lent(array)))
+    return cuda.from_cuda_array_interface(array.__cuda_array_interface__, sync=False)
+
+
+class _Lent:
+    """Where an array of the simulator lies."""
+
+    def __init__(self, array: Any) -> None:
+        self.__array_interface__ = array.__array_interface__
+
+
 def given(ports: Sequence[Port], inputs: Mapping[str, Any], number: int) -> list[Any]:
     """The inputs on the device in the order of the ports. Raises ShapeError, DeviceError."""
     return [_given(port, inputs, number) for port in ports]

@@ -12,13 +12,13 @@ from edgelstm.cuda.driver import cuda, empty, on, zeros
 from edgelstm.cuda.fusing import fused
 from edgelstm.cuda.graphs import Graph, Launches
 from edgelstm.cuda.launching import Launch
-from edgelstm.cuda.resident import View, raw
+from edgelstm.cuda.resident import View, borrowed, raw
 from edgelstm.memory import address
 from edgelstm.program.operands import Space
 from edgelstm.program.plan import Program
 
 SPARE_SESSIONS = 4
-BINDINGS_KEPT = 8  # sets of addresses whose launches a session keeps
+BINDINGS_KEPT = 16  # sets of addresses whose launches a session keeps; numba-cuda frees memory by the ten, so that they recur
 
 
 class Constants:
@@ -27,6 +27,7 @@ class Constants:
     def __init__(self, number: int) -> None:
         self.number = number
         self._copies: dict[int, tuple[np.ndarray, Any]] = {}
+        self._nulls: dict[str, Any] = {}
 
     def get(self, array: np.ndarray) -> Any:
         """The bytes of an array on the device."""
@@ -34,6 +35,12 @@ class Constants:
         if key not in self._copies or self._copies[key][0].nbytes != array.nbytes:
             self._copies[key] = array, uploaded(array)
         return self._copies[key][1]
+
+    def null(self, dtype: str) -> Any:
+        """What stands for a pointer that is null: an array of no elements."""
+        if dtype not in self._nulls:
+            self._nulls[dtype] = empty(8)[:0].view(np.dtype(dtype))
+        return self._nulls[dtype]
 
 
 def uploaded(array: np.ndarray) -> Any:
@@ -51,7 +58,8 @@ def host_bytes(array: np.ndarray) -> np.ndarray:
 
 
 class CudaSession:
-    """One arena for one Program, and its launches for the ports it is bound to. Used by one thread at a time.
+    """One arena for one Program, and its launches for the ports it is bound to. Used by one thread at a time. Launches are kept
+    by the addresses of the ports, and keep none of them alive.
 
     Ports are arrays of the host, which are copied, and of the device, which are not. Outputs in `hidden` stay on the device.
     """
@@ -62,6 +70,7 @@ class CudaSession:
         with on(self._number):
             self._calls = fused(decode.calls(program))
             self._constants = [constants.get(array) for array in program.constants]
+            self._null = constants.null
             self._arena, self._stream = zeros(program.arena_nbytes), cuda.stream()
         self._buffers: dict[int, Any] = {}
         self._scratch: dict[int, Any] = {}
@@ -85,11 +94,13 @@ class CudaSession:
             self._graph = self._graphs[key]
 
     def run(self) -> None:
-        """Compute the outputs from the inputs; they are complete when this returns."""
+        """Compute the outputs from the inputs; they are complete when this returns, and every run takes a `bind` before it."""
+        fill, self._fill = self._fill, _nothing
+        empty_out, self._empty = self._empty, _nothing
         with on(self._number):
-            self._fill(self._stream)
+            fill(self._stream)
             self._graph.run()
-            self._empty(self._stream)
+            empty_out(self._stream)
             self._stream.synchronize()
 
     def door(self, ports: Sequence[Any], before: Sequence[Launch] = (), after: Sequence[Launch] = ()) -> Callable[[], None]:
@@ -117,7 +128,7 @@ class CudaSession:
         places, ins, outs = [], [], []
         for k, port in enumerate(ports):
             if not isinstance(port, np.ndarray):
-                places.append(port.memory if isinstance(port, View) else raw(port))
+                places.append(port.memory if isinstance(port, View) else borrowed(raw(port)))
                 continue
             if k not in self._buffers:
                 memory = empty(port.nbytes)
@@ -158,10 +169,10 @@ class CudaSession:
 
     def _arguments(self, call: Call, memory: Mapping[int, Any]) -> dict[str, Any]:
         nulls = decode.null_dtypes(call)
-        args: dict[str, Any] = {"none": _null("uint8")}
+        args: dict[str, Any] = {"none": self._null("uint8")}
         for name, value in call.args.items():
             found = self._array(value, memory) if isinstance(value, Pointer) else value
-            args[name] = _null(nulls[name]) if value is None else found
+            args[name] = self._null(nulls[name]) if value is None else found
         return args
 
     def _array(self, pointer: Pointer, memory: Mapping[int, Any]) -> Any:
@@ -199,10 +210,6 @@ def _emptying(pairs: Sequence[tuple[Any, np.ndarray]]) -> Launches:
             memory.copy_to_host(array, stream)
 
     return copy
-
-
-def _null(dtype: str) -> Any:
-    return empty(8)[:0].view(np.dtype(dtype))
 
 
 class CudaPool:

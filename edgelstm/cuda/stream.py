@@ -11,13 +11,17 @@ import numpy as np
 from edgelstm.arrays import check_names, named_inputs
 from edgelstm.cuda import driver, resident
 from edgelstm.cuda.driver import on
-from edgelstm.errors import ShapeError
+from edgelstm.errors import DeviceError, ShapeError
 from edgelstm.stream import Stream
 
 if TYPE_CHECKING:
     from edgelstm.cuda.backend import CudaPrograms
+    from edgelstm.cuda.session import CudaSession
+    from edgelstm.program.plan import Program
 
-DOORS_KEPT = 8  # sets of arrays whose graph of a step is kept
+DOORS_KEPT = 16  # sets of addresses whose graph of a step is kept
+BLOCKS_KEPT = 2  # programs of blocks whose session is kept
+ORDERED = (None, 1)  # streams of an array that need no wait: none named, and the legacy default stream, which all others follow
 
 
 class CudaStream(Stream):
@@ -31,6 +35,7 @@ class CudaStream(Stream):
         self._number = programs.number
         self._doors: OrderedDict[tuple[int, ...], Callable[[], None]] = OrderedDict()
         self._known_door: _KnownDoor | None = None
+        self._blocks: OrderedDict[int, CudaSession] = OrderedDict()
         super().__init__(programs, batch)
 
     def _buffer(self, shape: Sequence[int], dtype: str) -> np.ndarray:
@@ -58,6 +63,15 @@ class CudaStream(Stream):
     def _resident(self, frames: Any) -> bool:
         arrays = frames.values() if isinstance(frames, Mapping) else frames if isinstance(frames, list | tuple) else (frames,)
         return any(driver.resident(array) for array in arrays)
+
+    def _block_session(self, program: "Program") -> "CudaSession":
+        """That of the last blocks of this shape, with its arena and launches."""
+        if id(program) not in self._blocks:
+            self._blocks[id(program)] = self._programs.session(program, self._memory)
+        self._blocks.move_to_end(id(program))
+        while len(self._blocks) > BLOCKS_KEPT:
+            self._blocks.popitem(last=False)
+        return self._blocks[id(program)]
 
     def _resident_step(self, frame: Any, out: Any) -> Any:
         given = frame if isinstance(frame, Mapping) else self._by_name(frame)
@@ -96,7 +110,7 @@ class CudaStream(Stream):
         for k, array in zip(self._shown, given, strict=True):
             shape, dtype = self._out_frames[k].shape, self._graph.outputs[k].dtype
             if array is not None and not driver.resident(array):
-                raise ShapeError("out is an array of the host; with frames on the device it lies there too")
+                raise DeviceError(f"out is {_named(array)}; with frames on the device it lies there too")
             found[k] = resident.made(shape, dtype) if array is None else resident.fitting("out", dtype, array, self._number)
             if tuple(found[k].shape) != tuple(shape):
                 raise ShapeError(f"out has the shape {tuple(found[k].shape)}, expected {tuple(shape)}")
@@ -110,7 +124,7 @@ class CudaStream(Stream):
         self._check_batch(shapes)
         program = self._programs.for_stream(shapes, self._memory)
         outputs = [resident.made(s, p.dtype) for s, p in zip(program.outputs, self._graph.outputs, strict=True)]
-        session = self._programs.session(program, self._memory)
+        session = self._block_session(program)
         session.bind([*(arrays[port.name] for port in self._graph.inputs), *outputs])
         session.run()
         shown = [outputs[k] for k in self._shown]
@@ -118,13 +132,25 @@ class CudaStream(Stream):
 
 
 class _KnownDoor:
-    """The arrays of the last step, where they lay, and its graph."""
+    """The arrays of the last step, where they lay, and its graph. For arrays that no other stream may still be writing."""
 
     def __init__(self, frame: Any, out: Any, run: Callable[[], None]) -> None:
         self._frame, self._out, self.run = frame, out, run
-        self._places = driver.address(frame), driver.address(out)
+        self._places = _place(frame), _place(out)
 
     def of(self, frame: Any, out: Any) -> bool:
         """Whether these are the same arrays in the same places."""
         same = frame is self._frame and out is self._out
-        return same and (driver.address(frame), driver.address(out)) == self._places
+        return same and None not in self._places and (_place(frame), _place(out)) == self._places
+
+
+def _place(array: Any) -> int | None:
+    """Where an array begins; None for one whose own stream has to be waited for."""
+    if driver.SIMULATED:
+        return driver.address(array)
+    interface = array.__cuda_array_interface__
+    return interface["data"][0] if interface.get("stream") in ORDERED else None
+
+
+def _named(array: Any) -> str:
+    return "an array of the host" if isinstance(array, np.ndarray) else f"a {type(array).__name__}"
