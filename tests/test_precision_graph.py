@@ -41,16 +41,21 @@ def reduced(graph, name, feeds=None):
 @pytest.mark.parametrize(("op", "case"), CASES, ids=[f"{op.name}-{case.name}" for op, case in CASES])
 def test_kernels_round_as_the_reference_does(op, case, name):
     """Where an activation lies between two integers, float32 may round it to the other one than the reference: so one number in
-    a thousand may be off by a part of the rounding error, and all others by float32 noise alone."""
+    a thousand may be off by a part of the rounding error, and all others by float32 noise alone. The steps of int8x16 are so fine
+    that more lie beside a border, and that none of them matters."""
     graph, feeds = graph_of(op, case)
     graph = reduced(graph, name)
-    finer = name == "int8" and op.sequence_axes(case.attrs) is None
+    finer = name == "int8" and op.sequence_axes(check_attrs(op, case.attrs)) is None
     assert {node.attrs["precision"] for node in graph.nodes} == {"int8x16" if finer else name}
     expected, found = reference.run_rounded(graph, feeds), Model(graph).run(feeds)
     for port, array in found.items():
         errors = np.abs(array - expected[port])
-        assert array.shape == expected[port].shape and np.max(errors, initial=0.0) < 5e-3
-        assert np.sum(errors > 3e-5) <= errors.size * (1e-3 if case.name != "long" else 0.2), port
+        assert array.shape == expected[port].shape
+        if name == "int8x16":
+            assert np.max(errors, initial=0.0) < 1e-4, port
+        else:
+            assert np.max(errors, initial=0.0) < 5e-3, port
+            assert np.sum(errors > 3e-5) <= errors.size * (1e-3 if case.name != "long" else 0.2), port
 
 
 @pytest.mark.parametrize("name", REDUCED)
