@@ -93,11 +93,12 @@ def choose(graph: Graph, threads: int = 1, batch: int = 1, steps: int | None = N
     cpu = Model(graph, "cpu", threads)
     try:
         gpu = on_device(graph, "cuda")  # with a fallback the CPU might be measured in its place
-        row = crossover({"cpu": cpu, "cuda": gpu}, [batch], steps)[0]
+        rows = crossover({"cpu": cpu, "cuda": gpu}, [batch], steps)
     except MISSING as error:
         return _told(cpu, f"device='auto' runs this model on the CPU: {_line(error)}", stacklevel=5)
-    except IndexError:
-        raise ShapeError(f"the model does not take the batch {batch} that device='auto' is to measure") from None
+    if not rows:
+        raise ShapeError(f"the model does not take the batch {batch} that device='auto' is to measure")
+    row = rows[0]
     shown = ", ".join(f"{1e6 * row.seconds[name]:.1f} us on {name}" for name in ("cpu", "cuda"))
     text = f"device='auto' runs this model on {row.faster!r}: {measured(cpu, steps)} at batch {batch} takes {shown}"
     faster = cpu if row.faster == "cpu" else gpu

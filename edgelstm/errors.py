@@ -61,7 +61,7 @@ class DeviceMemoryError(DeviceError):
 
 
 class DeviceWarning(UserWarning):
-    """Tells on which device a model runs, and why, where EdgeLSTM chose it."""
+    """Tells on which device a model runs, and why, where EdgeLSTM chose it, or that a GPU runs it in a slower way."""
 
 
 class BuildError(EdgeLSTMError):
