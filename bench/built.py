@@ -21,6 +21,7 @@ import edgelstm
 from bench import ceilings
 from bench.cells import Cell
 from bench.native_calls import FMA_LATENCY_NS, L2_BYTES_PER_NS
+from bench.startup import PEAK
 
 CHAIN_TARGETS = {"1,8": 0.060, "1,16": 0.085, "1,32": 0.17}  # us
 READING_TARGETS = {"8,64": 0.80}
@@ -52,8 +53,7 @@ int main(int count, char **names)
 """
 
 _BEFORE = "import sys, numpy as np; x = np.load(sys.argv[1])\n"
-_AFTER = "\nprint([line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')][0])"
-_PROCESSES = {"numpy": _BEFORE + _AFTER, "built": _BEFORE + "import built; built.load().predict(x)" + _AFTER}
+_PROCESSES = {"numpy": _BEFORE + PEAK, "built": _BEFORE + "import built; built.load().predict(x)" + PEAK}
 
 
 def step(size: str, limits: ceilings.Ceilings, folder: Path) -> dict[str, Any]:

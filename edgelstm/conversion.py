@@ -129,9 +129,9 @@ def _is_same(one: Path, other: Path) -> bool:
 
 
 def _provenance(source: Path, weights: PathLike | None, fix: Mapping[str, Any] | None) -> dict[str, Any]:
-    found: dict[str, Any] = {"source": _printable(source.name), "sha256": _sha256(source), "edgelstm": __version__}
+    found: dict[str, Any] = {"source": _printable(source.name), "sha256": sha256(source), "edgelstm": __version__}
     if weights is not None:
-        found |= {"weights": _printable(Path(weights).name), "weights_sha256": _sha256(Path(weights))}
+        found |= {"weights": _printable(Path(weights).name), "weights_sha256": sha256(Path(weights))}
     if fix:
         found["fix"] = {name: np.asarray(value).tolist() for name, value in fix.items()}
     return found
@@ -142,6 +142,7 @@ def _printable(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """The digest of a file by which `provenance` knows it."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -59,18 +59,24 @@ def call(model: Model, batch: int, steps: int | None = None) -> Run:
     """What is measured of a model: a step of a stream over arrays of the host; a run with `steps`, or where it can't stream."""
     from edgelstm.benchmark import feeds
 
-    if steps is None and model.streaming.ok and not model.streaming.open:
+    steps = _steps(model, steps)
+    if steps is None:
         stream, frame = model.stream(batch), feeds.single(feeds.frames(model.graph, batch, 1)[0])
         out = stream.step(frame)
         return lambda: stream.step(frame, out)
-    arrays = feeds.sequences(model.graph, batch, steps or STEPS, 1)[0]
+    arrays = feeds.sequences(model.graph, batch, steps, 1)[0]
     return lambda: model.run(arrays)
 
 
 def measured(model: Model, steps: int | None = None) -> str:
     """The words for what `call` measures."""
-    steps = steps or (None if model.streaming.ok and not model.streaming.open else STEPS)
+    steps = _steps(model, steps)
     return "a step" if steps is None else f"a run of {steps} steps"
+
+
+def _steps(model: Model, steps: int | None) -> int | None:
+    """The steps of the run that is measured; None for a step of a stream."""
+    return steps or (None if steps is None and model.streaming.ok and not model.streaming.open else STEPS)
 
 
 def crossover(models: Mapping[str, Model], batches: Iterable[int] = BATCHES, steps: int | None = None,

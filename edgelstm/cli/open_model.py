@@ -39,11 +39,10 @@ def _fixed(path: Path, like: "Graph") -> dict[str, Any] | None:
     fix = like.provenance.get("fix")
     if not isinstance(fix, Mapping) or not path.is_file():
         return None
-    import hashlib
 
-    with open(path, "rb") as file:
-        same = hashlib.file_digest(file, "sha256").hexdigest() == like.provenance.get("sha256")
-    return dict(fix) if same else None
+    from edgelstm.conversion import sha256
+
+    return dict(fix) if sha256(path) == like.provenance.get("sha256") else None
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

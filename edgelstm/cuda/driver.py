@@ -211,17 +211,6 @@ def checked(result: tuple[Any, ...]) -> Any:
     return found[0] if found else None
 
 
-def shared_nbytes() -> int:
-    """The largest shared memory of a block."""
-    if SIMULATED:
-        return 48 << 10
-    return cuda.get_current_device().MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
-
-
-def multiprocessors() -> int:
-    return 1 if SIMULATED else cuda.get_current_device().MULTIPROCESSOR_COUNT
-
-
 @dataclass(frozen=True)
 class Limits:
     """What a device has: multiprocessors, threads and shared memory of a block, launches whose blocks all run at once."""

@@ -149,7 +149,7 @@ def _replace(v: Any) -> Any:
 
 def joint(v: Any, form: Format, gates: int, finish: Any) -> Cell:
     """A cell with sums of both products together, and the bias."""
-    start, product, panel, lanes = _start(v, gates), form.pair(v, gates), form.panel(v, gates), v.lanes
+    start, product, panel = _start(v, gates), form.pair(v, gates), form.panel(v, gates)
 
     @v.inline
     def one(q, rows, weights, unit):
@@ -158,13 +158,12 @@ def joint(v: Any, form: Format, gates: int, finish: Any) -> Cell:
 
     if not pairs.possible(v, form, gates) or form.prepare is not None:  # exact sums are added in the order of a sequence
         return Cell(one, None, finish)
-    begin, twin = _start(v, gates, 2), form.twin(v, gates)
+    begin, neighbours = _start(v, gates, 2), _neighbours(v, form, gates)
 
     @v.inline
     def two(q, rows, weights, unit):
-        w_at, r_at = panel(unit, q.n_in), panel(unit, q.units)
-        sums = twin(begin(weights.bias, unit), rows.x, rows.i, weights.w, w_at, panel(unit + lanes, q.n_in) - w_at, q.n_in)
-        sums = twin(sums, rows.h, rows.k, weights.r, r_at, panel(unit + lanes, q.units) - r_at, q.units)
+        sums = neighbours(begin(weights.bias, unit), rows.x, rows.i, weights.w, unit, q.n_in)
+        sums = neighbours(sums, rows.h, rows.k, weights.r, unit, q.units)
         return sums[:gates], sums[gates:]
 
     return Cell(one, two, finish)
@@ -172,7 +171,7 @@ def joint(v: Any, form: Format, gates: int, finish: Any) -> Cell:
 
 def apart(v: Any, form: Format, gates: int, finish: Any) -> Cell:
     """A cell with sums of the product of the inputs and of that of h, each with its bias, one behind the other."""
-    start, product, panel, lanes = _start(v, gates), form.product(v, gates, 1), form.panel(v, gates), v.lanes
+    start, product, panel = _start(v, gates), form.product(v, gates, 1), form.panel(v, gates)
 
     @v.inline
     def one(q, rows, weights, unit):
@@ -181,16 +180,27 @@ def apart(v: Any, form: Format, gates: int, finish: Any) -> Cell:
 
     if not pairs.possible(v, form, gates):
         return Cell(one, None, finish)
-    begin, twin = _start(v, gates, 2), form.twin(v, gates)
+    begin, neighbours = _start(v, gates, 2), _neighbours(v, form, gates)
 
     @v.inline
     def two(q, rows, weights, unit):
-        w_at, r_at = panel(unit, q.n_in), panel(unit, q.units)
-        p = twin(begin(weights.bias, unit), rows.x, rows.i, weights.w, w_at, panel(unit + lanes, q.n_in) - w_at, q.n_in)
-        sums = twin(begin(weights.rb, unit), rows.h, rows.k, weights.r, r_at, panel(unit + lanes, q.units) - r_at, q.units)
+        p = neighbours(begin(weights.bias, unit), rows.x, rows.i, weights.w, unit, q.n_in)
+        sums = neighbours(begin(weights.rb, unit), rows.h, rows.k, weights.r, unit, q.units)
         return p[:gates] + sums[:gates], p[gates:] + sums[gates:]
 
     return Cell(one, two, finish)
+
+
+def _neighbours(v: Any, form: Format, gates: int) -> Any:
+    """`product(sums, x, i, weights, unit, n_in)`: a row times the panel of a block and that of the next."""
+    twin, panel, lanes = form.twin(v, gates), form.panel(v, gates), v.lanes
+
+    @v.inline
+    def product(sums, x, i, weights, unit, n_in):
+        at = panel(unit, n_in)
+        return twin(sums, x, i, weights, at, panel(unit + lanes, n_in) - at, n_in)
+
+    return product
 
 
 def _as_they_are(v: Any) -> Any:

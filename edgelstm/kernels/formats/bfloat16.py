@@ -21,22 +21,28 @@ def product(v: Any, vectors: int, rows: int) -> Any:
     return products.of_parts(v, vectors, _chained(v, vectors)) if rows == 1 else _several_rows(v, vectors)
 
 
+def _several_rows(v: Any, vectors: int) -> Any:
+    run = _blocks(v, vectors)
+    return v.inline(lambda block, x, i, stride, w, j, n_in: run(block, x, i, stride, w, j, 0, n_in))
+
+
 @functools.cache
 def pair(v: Any, vectors: int) -> Any:
     """Two rows times a panel each."""
     return products.pair_of_parts(v, vectors, _chained(v, vectors))
 
 
-def _several_rows(v: Any, vectors: int) -> Any:
+def _blocks(v: Any, vectors: int) -> Any:
+    """Rows `stride` apart times a panel, or a row times panels `dj` apart: as many as the block has sums for."""
     fma_pairs, fma_block, width = v.fma_pairs, v.fma_block, vectors * v.lanes
 
     @v.inline
-    def product(block, x, i, stride, w, j, n_in):
+    def product(block, x, i, stride, w, j, dj, n_in):
         pairs = n_in // 2
         for k in range(pairs):
-            block = fma_pairs(block, x, i + 2 * k, stride, w, j + k * width, 0, vectors)
+            block = fma_pairs(block, x, i + 2 * k, stride, w, j + k * width, dj, vectors)
         if n_in % 2 == 1:
-            block = fma_block(block, x, i + 2 * pairs, stride, w, j + pairs * width, 0, vectors)
+            block = fma_block(block, x, i + 2 * pairs, stride, w, j + pairs * width, dj, vectors)
         return block
 
     return product
@@ -63,18 +69,8 @@ def _chained(v: Any, vectors: int) -> Any:
 @functools.cache
 def twin(v: Any, vectors: int) -> Any:
     """A row times two panels."""
-    fma_pairs, fma_block, width = v.fma_pairs, v.fma_block, vectors * v.lanes
-
-    @v.inline
-    def product(block, x, i, w, j, dj, n_in):
-        pairs = n_in // 2
-        for k in range(pairs):
-            block = fma_pairs(block, x, i + 2 * k, 0, w, j + k * width, dj, vectors)
-        if n_in % 2 == 1:
-            block = fma_block(block, x, i + 2 * pairs, 0, w, j + pairs * width, dj, vectors)
-        return block
-
-    return product
+    run = _blocks(v, vectors)
+    return v.inline(lambda block, x, i, w, j, dj, n_in: run(block, x, i, 0, w, j, dj, n_in))
 
 
 def near(v: Any) -> int:
