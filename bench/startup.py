@@ -27,7 +27,8 @@ FIRST_OUTPUT = (
 PEAK = """
 import pathlib
 status = pathlib.Path('/proc/self/status')
-print(*[line.split()[1] for line in (status.read_text() if status.exists() else 'VmHWM 0').splitlines() if line.startswith('VmHWM')])
+lines = (status.read_text() if status.exists() else 'VmHWM 0').splitlines()
+print(*[line.split()[1] for line in lines if line.startswith('VmHWM')])
 """
 
 

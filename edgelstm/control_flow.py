@@ -71,7 +71,8 @@ def _prints(steps: Sequence[Any], known: Facts) -> list[tuple]:
     """What the steps of a condition see, as values that can be compared."""
     read = sorted({name for inner in steps for name in inner.inputs if name in known})
     facts = [known[name] for name in read]
-    return [(name, f.shape, f.dtype, None if f.value is None else f.value.tobytes()) for name, f in zip(read, facts, strict=True)]
+    return [(name, f.shape, f.dtype, None if f.value is None else f.value.tobytes())
+            for name, f in zip(read, facts, strict=True)]
 
 
 def _counted(node: Any, steps: Sequence[Any], needed: Mapping[int, str], captured: Facts, carried: Facts, limit: int | None,

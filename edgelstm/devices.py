@@ -3,13 +3,13 @@
 Neither happens silently: both warn with DeviceWarning, and `Model.choice` keeps the reason.
 """
 
-import statistics
-import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+
+import numpy as np
 
 from edgelstm.arrays import whole_number
 from edgelstm.errors import DependencyError, DeviceError, DeviceMemoryError, DeviceWarning, ShapeError, UnsupportedError
@@ -20,8 +20,6 @@ from edgelstm.stream_pool import Pool
 
 BATCHES = (1, 8, 32, 128, 1024)
 STEPS = 100  # of a run, for models that do not stream
-WARM_UP = 3  # calls: the first compiles, the second records a graph, the third is the first that runs it
-LEAST_TURNS, MOST_TURNS = 5, 1000
 MISSING = (DeviceError, DependencyError, UnsupportedError)
 
 Run = Callable[[], object]
@@ -39,20 +37,20 @@ class Row:
         return min(self.seconds, key=self.seconds.__getitem__)
 
 
-def medians(runs: Mapping[str, Run], seconds: float = 0.2, clock: Callable[[], float] = time.perf_counter) -> dict[str, float]:
+def medians(runs: Mapping[str, Run], seconds: float = 0.2) -> dict[str, float]:
     """Median seconds of a call of each, which take turns for about `seconds` after a few calls that warm them up."""
-    for run in runs.values():
-        for _ in range(WARM_UP):
+    from edgelstm.benchmark.timing import turns
+
+    taken = turns([_repeated(run) for run in runs.values()], [None], seconds)
+    return dict(zip(runs, np.median(taken, axis=0).tolist(), strict=True))
+
+
+def _repeated(run: Run) -> Callable[[Sequence[None]], None]:
+    def burst(times: Sequence[None]) -> None:
+        for _ in times:
             run()
-    taken: dict[str, list[float]] = {name: [] for name in runs}
-    end, turns = clock() + seconds, 0
-    while turns < LEAST_TURNS or (clock() < end and turns < MOST_TURNS):
-        for name, run in runs.items():
-            start = clock()
-            run()
-            taken[name].append(clock() - start)
-        turns += 1
-    return {name: statistics.median(times) for name, times in taken.items()}
+
+    return burst
 
 
 def call(model: Model, batch: int, steps: int | None = None) -> Run:

@@ -65,7 +65,7 @@ class DeviceWarning(UserWarning):
 
 
 class BuildError(EdgeLSTMError):
-    """An ahead-of-time build that failed. `exit_code` is 1 for a limit, 2 for wrong arguments, 3 for what a target can't run."""
+    """A build that failed. `exit_code` is 1 for a limit, 2 for wrong arguments, 3 for what a target can't run."""
 
     def __init__(self, message: str, exit_code: int = 5):
         self.exit_code = exit_code

@@ -1,4 +1,4 @@
-"""Helper threads of teams, shared by all models of a process; they sleep while they wait. A forked child has its own."""
+"""Helper threads, shared by all models of a process; they sleep while they wait. A forked child has its own."""
 
 import os
 import threading
@@ -40,6 +40,44 @@ class Helpers:
 def current() -> Helpers:
     """The helpers of this process."""
     return _current[0]
+
+
+def at_once(calls: Sequence[Callable[[], None]]) -> None:
+    """Every call: the first on the caller's thread, the others on helpers; the caller also does what none of them has begun.
+
+    Raises what a call raises, when all have ended.
+    """
+    others = [_Awaited(call) for call in calls[1:]]
+    jobs = current().begin(others)
+    try:
+        calls[0]()
+    finally:
+        for job in jobs:
+            serve(job)
+        raised = [error for other in others for error in other.wait()]
+    if raised:
+        raise raised[0]
+
+
+class _Awaited:
+    """A call on any thread, and its end."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call, self._running, self._raised = call, threading.Lock(), list[BaseException]()
+        self._running.acquire()
+
+    def __call__(self) -> None:
+        try:
+            self._call()
+        except BaseException as error:  # raised again on the thread that asked
+            self._raised.append(error)
+        finally:
+            self._running.release()
+
+    def wait(self) -> list[BaseException]:
+        """Returns at its end, with what it raised."""
+        with self._running:
+            return self._raised
 
 
 def withdraw(job: Job) -> bool:

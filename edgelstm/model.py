@@ -35,9 +35,9 @@ class Footprint:
 class Model:
     """A loaded model. `run` and `predict` are stateless; `stream` gives an object that carries the state.
 
-    With `threads` above 1, `run` and `predict` divide a batch among threads where its rows are independent, or else the units of
-    large LSTM layers, where the work is worth it. The latter meet at every time step, so they gain where cores are free; where
-    none is, the first thread goes on alone. Streams use the caller's thread alone.
+    With `threads` above 1, `run` and `predict` divide a batch among threads where its rows are independent, or else the units
+    of large LSTM layers, where the work is worth it. The latter meet at every time step, so they gain where cores are free;
+    where none is, the first thread goes on alone. Streams use the caller's thread alone.
     """
 
     def __init__(self, graph: Graph, device: str = "cpu", threads: int = 1) -> None:

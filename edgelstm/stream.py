@@ -56,12 +56,13 @@ class Stream:
                      for port in self._graph.inputs]
         self._outs = [self._buffer(shape, port.dtype)
                       for shape, port in zip(program.outputs, self._graph.outputs, strict=True)]
-        self._session = self._programs.session(program, self._memory)
-        self.advance = self._session.door([*self._ins, *self._outs])
+        session = self._programs.session(program, self._memory)
+        advance = session.door([*self._ins, *self._outs])
         self._in_frames = self._frames(self._graph.inputs, self._ins)
         self._out_frames = list(self._frames(self._graph.outputs, self._outs).values())
         self._only = self._single()
         self._bind_views()
+        self.advance, self._session = advance, session
 
     def _buffer(self, shape: Sequence[int], dtype: str) -> np.ndarray:
         """Zeroed memory for the frames of a port."""
@@ -104,8 +105,9 @@ class Stream:
 
         `frame` has the input's shape without the time axis, and without the batch axis when the stream's batch is 1; a list or
         dict of frames when there are several inputs. Gives the outputs in the same way (a list when there are several), in
-        `out` when it is given; passing the same `out` every time is fastest. Explicit state outputs are carried, not shown. A
-        frame or `out` that does not fit raises ShapeError and leaves the state as it was.
+        `out` when it is given; passing the same `out` every time is fastest, and it is looked over only once: made read-only
+        after its first step, it is written all the same. Explicit state outputs are carried, not shown. A frame or `out` that
+        does not fit raises ShapeError and leaves the state as it was.
         """
         try:
             self._free.pop()

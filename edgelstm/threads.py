@@ -1,23 +1,16 @@
-"""Runs on several threads: the rows of a batch in parts, each by a program of its own, or else the units of large layers.
-
-Helper threads are shared by all models of a process. They wait without using the processor, and a forked child starts new ones.
-"""
+"""Runs on several threads: the rows of a batch in parts, each by a program of its own, or else the units of large layers."""
 
 import os
 import threading
-from collections.abc import Callable, Sequence
-from functools import cache, cached_property, partial
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from functools import cached_property, partial
 
 import numpy as np
 
-from edgelstm import rows
+from edgelstm import helpers, rows
 from edgelstm.graph import Port
 from edgelstm.program.plan import Program
 from edgelstm.programs import Programs
-
-if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
 
 WORTH = 2_000_000  # multiplications for which waking a helper pays
 _one_team = threading.Lock()
@@ -38,7 +31,7 @@ class Threads:
         parts = _parts(self._batch(inputs), self.count)
         if len(parts) == 1 or not self._independent:
             return self._together(work, inputs, outputs)
-        _at_once([partial(self._part, part, inputs, outputs) for part in parts])
+        helpers.at_once([partial(self._part, part, inputs, outputs) for part in parts])
         return True
 
     def _together(self, work: int, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> bool:
@@ -93,32 +86,14 @@ def _parts(batch: int, count: int) -> list[slice]:
     return [slice(start, min(start + size, batch)) for start in range(0, batch, size)]
 
 
-def _at_once(jobs: Sequence[Callable[[], None]]) -> None:
-    """Every job on a thread of its own, the first on the caller's."""
-    others = [_helpers(len(jobs) - 1).submit(job) for job in jobs[1:]]
-    try:
-        jobs[0]()
-    finally:
-        for other in others:
-            other.result()
-
-
 def processors() -> int:
     """How many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@cache
-def _helpers(count: int) -> "ThreadPoolExecutor":
-    from concurrent.futures import ThreadPoolExecutor
-
-    return ThreadPoolExecutor(count, thread_name_prefix="edgelstm")
-
-
 def _start_anew() -> None:
     global _one_team
     _one_team = threading.Lock()
-    _helpers.cache_clear()
 
 
 if hasattr(os, "register_at_fork"):

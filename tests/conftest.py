@@ -15,6 +15,20 @@ from tests import cuda_simulator
 collect_ignore = [] if cuda_simulator.CHOSEN else cuda_simulator.files()
 
 
+# With several processes these begin first, so that none of them is left over at the end.
+LONGEST = ("test_kernel_contract.py", "test_kernel_formats.py", "test_build_cross.py", "test_cuda_code.py", "test_cuda.py",
+           "test_corpus_import.py", "test_keras_property.py", "test_build_wasm.py", "test_build_memory.py", "test_build_c.py")
+
+
+def pytest_configure(config):
+    config.option.loadscopereorder = False  # pytest-xdist would begin with the files of most tests, not those that take longest
+
+
+def pytest_collection_modifyitems(items):
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
 def corpus_folder() -> Path | None:
     """The folder that EDGELSTM_CORPUS names, or None when it isn't set."""
     given = os.environ.get("EDGELSTM_CORPUS")
@@ -46,6 +60,16 @@ def corpus() -> Path:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20261122)
+
+
+@pytest.fixture(scope="module")
+def trusted_files():
+    """For files that Keras itself wrote a moment ago: looking each over in a process of its own takes most of the time."""
+    from edgelstm_converters.keras import hdf5
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hdf5, "_walk_elsewhere", lambda *_: None)
+        yield
 
 
 class Layers:

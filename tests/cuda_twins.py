@@ -16,7 +16,8 @@ from numba.cuda.cudadrv.error import NvvmError
 from numba.cuda.dispatcher import CUDADispatcher
 
 from edgelstm import ops
-from edgelstm.cuda import backend, driver, launching, pool, session
+from edgelstm.cuda import backend, driver, expressions, launching, pool, session
+from edgelstm.cuda.expressions import Apply
 from edgelstm.graph import Graph
 from edgelstm.model import Model
 from tests.conftest import Layers
@@ -26,7 +27,7 @@ from tests.test_ops_reduced import reduced
 
 CAPABILITY = (7, 5)
 MADE_UP = SimpleNamespace(MULTIPROCESSOR_COUNT=40, MAX_THREADS_PER_BLOCK=1024, MAX_SHARED_MEMORY_PER_BLOCK_OPTIN=64 << 10,
-                          COOPERATIVE_LAUNCH=1, compute_capability=CAPABILITY, id=0)
+                          COOPERATIVE_LAUNCH=1, CLUSTER_LAUNCH=0, compute_capability=CAPABILITY, id=0)
 
 Kernels = dict[tuple[Any, ...], Any]
 
@@ -51,26 +52,57 @@ def ptx(kernel: Any, signature: tuple[Any, ...]) -> str:
 def needed() -> Kernels:
     """The kernels of all op cases by name and types."""
     found: Kernels = {}
-    with without_device(found):
+    stored: dict[Any, Any] = {}
+    with without_device(found), mock.patch.object(expressions, "kernel", noting(stored)):
         for graph, feeds in [*(graph_of(op, case) for op, case in CASES), applied(), *of_few_bits()]:
             programs = Model(graph, device="cuda")._programs
             program = programs.for_run({name: np.shape(array) for name, array in feeds.items()}).program
             ports = [np.ascontiguousarray(feeds[port.name], port.dtype) for port in graph.inputs]
             ports += [np.zeros(shape, port.dtype) for shape, port in zip(program.outputs, graph.outputs, strict=True)]
             bound = session.CudaSession(program, programs._constants)
-            bound.bind(ports)
-            bound._graph._launches(None)
+            for launch in bound.made([memory(port.nbytes) for port in ports]):
+                launch(None)
         _moves()
-    return found
+    return dict(varied(found, stored))
+
+
+def noting(stored: dict[Any, Any]) -> Any:
+    """As expressions.kernel, but it notes what each kernel stores."""
+    made = expressions.kernel
+
+    def kernel(of: expressions.Stored) -> Any:
+        stored[made(of)] = of.expression
+        return made(of)
+
+    return kernel
+
+
+def varied(found: Kernels, stored: dict[Any, Any]) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Of the kernels that store formulas those with one that none before had: all load and store alike, which add_f32 shows."""
+    met: set[str] = set()
+    for key, kernel in found.items():
+        applied = formulas(stored.get(kernel))
+        if not applied or applied == {"add_f32"} or not applied <= met:
+            yield key, kernel
+        met |= applied
+
+
+def formulas(expression: Any) -> set[str]:
+    """The kernels whose formulas an expression applies."""
+    own = {expression.kernel} if isinstance(expression, Apply) else set()
+    return own.union(*(formulas(part) for part in getattr(expression, "parts", ())))
 
 
 def applied() -> tuple[Graph, dict[str, np.ndarray]]:
-    """Products that apply activations, of no, one and two parameters."""
+    """Products that read rows of a table and rows that were copied, and apply chains to what they compute; a chain alone."""
     net = Layers()
-    y = net.builder.input("x", "float32", ("B", "T", 3))
-    for name, attrs in (("tanh", {}), ("elu", {"alpha": 0.5}), ("hard_sigmoid", {"alpha": 0.2, "beta": 0.4})):
-        y = net.builder.add(name, net.builder.add("conv1d", y, net.weights(1, 3, 3), net.weights(3)), **attrs)
-    return net.graph(y=y), {"x": np.zeros((2, 3, 3), np.float32)}
+    add, x = net.builder.add, net.builder.input("x", "int32", ("B", "T"))
+    y = add("dense", add("embedding", x, net.weights(7, 3)), net.weights(3, 4), net.weights(4))
+    y = add("mul", add("elu", add("add", y, net.weights(4)), alpha=0.5), net.weights(1))
+    y = add("dense", add("transpose", y, perm=(1, 0, 2)), net.weights(4, 4))
+    z = add("hard_sigmoid", add("dense", y, net.weights(4, 4)), alpha=0.2, beta=0.4)
+    y = add("concat", z, add("flip", add("sqrt", add("abs", y)), axes=(1,)), axis=2)
+    return net.graph(y=y), {"x": np.zeros((3, 3), np.int32)}
 
 
 def of_few_bits() -> Iterator[tuple[Graph, dict[str, np.ndarray]]]:
@@ -103,7 +135,7 @@ def without_device(found: Kernels) -> Iterator[None]:
         for owner, name, value in [
             (CUDADispatcher, "__getitem__", launched), (session, "empty", memory), (session, "zeros", memory),
             (session, "uploaded", uploaded), (session, "on", lambda number: nullcontext()),
-            (session.cuda, "stream", lambda: None), (backend, "check", lambda number: 0), (driver, "address", id),
+            (session.cuda, "stream", lambda: None), (backend, "check", lambda number: 0),
             (launching, "prepared", lambda *given: 1000), (driver.cuda, "get_current_device", lambda: MADE_UP),
         ]:  # fmt: skip
             stack.enter_context(mock.patch.object(owner, name, value))

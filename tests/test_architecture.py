@@ -87,7 +87,7 @@ def test_frameworks_are_imported_only_inside_converter_functions():
 def test_compilers_are_imported_only_where_kernels_are_made():
     for path in sources(RUNTIME):
         found = {n.split(".")[0] for n in imports(path, top_level=True)} & COMPILERS
-        allowed = {"llvmlite"} if path.parent.name in ("native", "aot") else COMPILERS if path.parent.name == "vectors" else set()
+        allowed = {"native": {"llvmlite"}, "aot": {"llvmlite"}, "vectors": COMPILERS}.get(path.parent.name, set())
         if path.name == "frontend.py" or (path.parent.name == "cuda" and path.name == "driver.py"):
             allowed = COMPILERS
         assert found <= allowed, path

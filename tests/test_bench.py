@@ -218,6 +218,7 @@ def test_the_peak_of_memory_is_that_of_the_process_alone(model):
     """Not what the process held that started it: 200 MB are held here, and Python with NumPy takes 30."""
     ballast = np.ones(25_000_000)
     command = [sys.executable, "-m", "edgelstm.benchmark.first_output", str(model), "1", "1", "1"]
-    peaks = [json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)["peak_rss"] for _ in range(2)]
+    outputs = [subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2)]
+    peaks = [json.loads(output)["peak_rss"] for output in outputs]
     assert ballast.nbytes == 200_000_000
     assert 10 << 20 < peaks[-1] < 100 << 20

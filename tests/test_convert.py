@@ -158,7 +158,7 @@ def test_attributes_beyond_float32_are_refused():
 def test_fixed_values_are_not_changed(tmp_path):
     from onnx import TensorProto, helper, save
 
-    ports = [helper.make_tensor_value_info("x", TensorProto.INT64, [2]), helper.make_tensor_value_info("n", TensorProto.INT64, [])]
+    ports = [helper.make_tensor_value_info(name, TensorProto.INT64, shape) for name, shape in (("x", [2]), ("n", []))]
     graph = helper.make_graph([helper.make_node("Add", ["x", "n"], ["y"])], "g", ports,
                               [helper.make_tensor_value_info("y", TensorProto.INT64, [2])])
     save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), tmp_path / "m.onnx")

@@ -91,7 +91,8 @@ def check_once_a_step(graph, model, calls):
     for given in calls:
         frames = {name: array for name, array in given.items() if name not in states}
         expected = model.run(frames | carried)
-        stepped = as_list(stream.step({p.name: one_step(p, frames[p.name], 0, batch) for p in graph.inputs if p.name in frames}))
+        frame = {p.name: one_step(p, frames[p.name], 0, batch) for p in graph.inputs if p.name in frames}
+        stepped = as_list(stream.step(frame))
         shown = [p for p in graph.outputs if p.name not in states.values()]
         for port, array in zip(shown, stepped, strict=True):
             np.testing.assert_allclose(array, one_step(port, expected[port.name], 0, batch), atol=2e-6, rtol=1e-5)

@@ -38,7 +38,7 @@ print(json.dumps({"seconds": seconds, "megabytes": peak, "frameworks": framework
 
 @pytest.fixture(scope="module")
 def conversions(corpus, tmp_path_factory):
-    """The folder of all converted models, and what converting them took: the largest peak memory of any, where it can be read."""
+    """The folder of all converted models, and what converting them took: the largest peak memory, where it can be read."""
     if sys.platform == "win32":
         pytest.skip("peak memory is read the POSIX way")
     out = tmp_path_factory.mktemp("converted")

@@ -119,21 +119,22 @@ def test_arrays_that_kernels_can_not_read_are_refused(driver, monkeypatch, array
 
 
 @needs_package
-@pytest.mark.parametrize(("before", "now", "known"), [
-    ((None, None), (None, None), True), ((1, None), (1, 1), True), ((None, None), (7, None), False),
-    ((None, None), (None, 7), False), ((7, None), (7, None), False), ((None, 2), (None, 2), False),
-])  # fmt: skip
-def test_arrays_whose_stream_must_be_waited_for_take_the_long_way(driver, monkeypatch, before, now, known):
-    stream = importlib.import_module("edgelstm.cuda.stream")
-    monkeypatch.setattr(driver, "SIMULATED", False)
-    frame, out = (SimpleNamespace(__cuda_array_interface__={"data": (place, False), "stream": on})
-                  for place, on in zip((64, 128), before, strict=True))
-    door = stream._KnownDoor(frame, out, lambda: None)
-    for array, on in zip((frame, out), now, strict=True):
-        array.__cuda_array_interface__["stream"] = on
-    assert door.of(frame, out) is known
-    frame.__cuda_array_interface__["data"] = (256, False)
-    assert not door.of(frame, out) and not door.of(out, out)
+@pytest.mark.parametrize(("given", "known"), [
+    ({}, True), ({"stream": None}, True), ({"stream": 1}, True), ({"stream": 2}, False), ({"stream": 4096}, False),
+    ({"mask": object()}, False)])  # fmt: skip
+def test_arrays_are_known_again_by_all_that_kernels_see_of_them(driver, given, known):
+    """Not those whose own stream must be waited for."""
+    interface = {"data": (64, False), "shape": (2, 3), "typestr": "<f4"}
+
+    def described(**changed):
+        return driver.described(SimpleNamespace(__cuda_array_interface__=interface | given | changed))
+
+    assert (described() is not None) == known
+    if known:
+        assert described() == described()
+        for changed in ({"data": (128, False)}, {"shape": (3, 2)}, {"typestr": "<f8"}, {"strides": (24, 8)}):
+            assert described(**changed) != described()
+    assert driver.described(np.zeros(3)) is driver.described(None) is driver.described([interface]) is None
 
 
 @needs_package
@@ -149,14 +150,11 @@ class Api:
     """A driver that notes what is called; `failing` is the call that reports an error."""
 
     CUstream_flags = SimpleNamespace(CU_STREAM_NON_BLOCKING=SimpleNamespace(value=1))
-    CUstreamCaptureMode = SimpleNamespace(CU_STREAM_CAPTURE_MODE_THREAD_LOCAL="thread")
+    CUstreamCaptureMode = SimpleNamespace(CU_STREAM_CAPTURE_MODE_RELAXED="relaxed")
     results = {"cuStreamCreate": 77, "cuStreamEndCapture": 88, "cuGraphInstantiate": 99}
 
     def __init__(self, failing=""):
         self.called, self._failing = [], failing
-
-    def CUstream(self, handle):
-        return handle
 
     def __getattr__(self, name):
         def call(*given):
@@ -196,7 +194,7 @@ def test_a_graph_is_recorded_at_the_second_run_and_destroyed_with_its_owner(reco
         graph.run()
     assert streams[1:] == [("capturing", 77)]
     assert api.called == [
-        ("cuStreamCreate", 1), ("cuStreamBeginCapture", 77, "thread"), ("cuStreamEndCapture", 77),
+        ("cuStreamCreate", 1), ("cuStreamBeginCapture", 77, "relaxed"), ("cuStreamEndCapture", 77),
         ("cuGraphInstantiate", 88, 0), ("cuGraphDestroy", 88), ("cuStreamDestroy", 77),
         *[("cuGraphLaunch", 99, 5)] * 3]  # fmt: skip
     del graph
@@ -250,27 +248,6 @@ def test_an_error_of_a_launch_ends_the_recording(record):
     with pytest.raises(ZeroDivisionError):
         graph.run()
     assert api.names()[2:] == ["cuStreamEndCapture", "cuGraphDestroy", "cuStreamDestroy"]
-
-
-@needs_package
-def test_the_warning_of_few_blocks_comes_back_with_the_last_thread(driver):
-    from numba.cuda.core import config
-
-    before, (first, second) = config.CUDA_LOW_OCCUPANCY_WARNINGS, (driver.few_blocks(), driver.few_blocks())
-    try:
-        config.CUDA_LOW_OCCUPANCY_WARNINGS = 5
-        first.__enter__()
-        second.__enter__()
-        first.__exit__()
-        assert config.CUDA_LOW_OCCUPANCY_WARNINGS == 0
-        second.__exit__()
-        assert config.CUDA_LOW_OCCUPANCY_WARNINGS == 5
-        with pytest.raises(KeyError), driver.few_blocks():
-            assert config.CUDA_LOW_OCCUPANCY_WARNINGS == 0
-            raise KeyError
-        assert config.CUDA_LOW_OCCUPANCY_WARNINGS == 5
-    finally:
-        config.CUDA_LOW_OCCUPANCY_WARNINGS = before
 
 
 @needs_package

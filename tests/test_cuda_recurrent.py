@@ -28,9 +28,11 @@ SPECIAL = [
 FORMS = [  # kind, units of a block, rows at once, groups of rows, whether the weights are in shared memory
     ("whole", 6, 1, 3, True), ("whole", 6, 2, 2, False), ("stepwise", 2, 2, 1, False), ("stepwise", 4, 1, 3, False),
     ("persistent", 2, 1, 2, True), ("persistent", 1, 2, 1, True), ("persistent", 4, 1, 1, False), ("persistent", 2, 2, 2, True),
+    ("cluster", 2, 1, 3, True), ("cluster", 1, 2, 2, True), ("cluster", 4, 2, 2, True),
 ]  # fmt: skip
 SIZES = [("persistent", 1, 1), ("persistent", 7, 2), ("persistent", 16, 2), ("persistent", 17, 2), ("persistent", 9, 0),
-         ("stepwise", 3, 0), ("stepwise", 8, 2), ("whole", 17, 1)]
+         ("stepwise", 3, 0), ("stepwise", 8, 2), ("whole", 17, 1), ("cluster", 7, 2), ("cluster", 16, 1), ("cluster", 17, 2),
+         ("cluster", 9, 0)]
 BATCH, STEPS, UNITS, FEATURES = 3, 3, 5, 2
 
 
@@ -65,7 +67,7 @@ def chosen(form, limits, layer):
     kind, span, rows, groups, resident = form
     wanted = (kind, span * PARTS, rows, groups, resident)
     found = [each for each in forms.candidates(limits, layer)
-             if (each.kind, each.span, each.rows, each.blocks[1], each.resident) == wanted]
+             if (each.kind, each.span, each.rows, each.blocks[1], each.resident) == wanted and not each.held]
     assert len(found) == 1, list(forms.candidates(limits, layer))
     return found[0]
 
@@ -82,7 +84,7 @@ def planned(choose, room=32):
             from tests.cuda_grid import all_blocks_at_once
 
             stack.enter_context(all_blocks_at_once())
-            stack.enter_context(mock.patch.object(recurrent, "limits", lambda: driver.Limits(32, 4, 48 << 10, True)))
+            stack.enter_context(mock.patch.object(recurrent, "limits", lambda: driver.Limits(32, 4, 48 << 10, True, 16)))
             stack.enter_context(mock.patch.object(recurrent, "resident_blocks", lambda *args, shared: room))
         stack.enter_context(mock.patch.object(forms, "plan_recurrent", choose))
         yield
@@ -109,7 +111,7 @@ def test_plain_layers_in_every_form(described, form, rng):
 
 @pytest.mark.parametrize("number", range(len(SPECIAL)), ids=lambda number: str(SPECIAL[number]))
 def test_masks_states_and_activations(number, rng):
-    for form in (FORMS[2 + number % 2], FORMS[4 + number % 4]):
+    for form in (FORMS[2 + number % 2], FORMS[4 + number % 4], FORMS[8 + number % 3]):
         graph, feeds = layer(*SPECIAL[number], rng)
         check(run(graph, feeds, form), graph, feeds)
 
@@ -154,3 +156,40 @@ def test_blocks_that_do_not_fit_at_once_take_a_launch_a_step(rng, monkeypatch):
     with planned(lambda limits, layer: chosen(FORMS[4] if limits.cooperative else FORMS[3], limits, layer), room=5):
         check(Model(graph, device="cuda").run(feeds), graph, feeds)
     assert kinds == ["persistent", "stepwise"]
+
+
+@pytest.mark.skipif(cuda_simulator.ON_GPU, reason="a GPU does not tell of races")
+@pytest.mark.parametrize(("described", "meetings"), [(PLAIN[0], STEPS + 1), (PLAIN[3], 2 * STEPS + 1)], ids=str)
+def test_every_meeting_of_a_cluster_is_needed(described, meetings, rng):
+    from edgelstm.cuda import peers
+    from tests import cuda_grid
+
+    graph, feeds = layer(*described, rng)
+    for missing in range(meetings + 1):
+        with planned(lambda limits, layer: chosen(FORMS[8], limits, layer)), mock.patch.object(
+                peers, "_barrier", cuda_grid.all_meetings_but(missing)):
+            model = Model(graph, device="cuda")
+            if missing < meetings:
+                with pytest.raises(AssertionError, match=r"is used while|is sent while|is sent to"):
+                    model.run(feeds)
+            else:
+                check(model.run(feeds), graph, feeds)
+
+
+def test_a_cluster_that_has_no_room_becomes_a_smaller_one(rng, monkeypatch):
+    from edgelstm.cuda import forms, recurrent
+
+    real, asked = recurrent.launch_clusters, []
+
+    def launch_clusters(kernel, blocks, threads, *args, shared, at_once):
+        asked.append((blocks[0], at_once))
+        return real(kernel, blocks, threads, *args, shared=shared, at_once=at_once) if blocks[0] < 4 else []
+
+    def chosen(limits, layer):
+        return next(form for form in forms.candidates(limits, layer) if form.kind == "cluster" and form.rows == 1)
+
+    monkeypatch.setattr(recurrent, "launch_clusters", launch_clusters)
+    graph, feeds = layer(*PLAIN[0], rng, units=7)
+    with planned(chosen):
+        check(Model(graph, device="cuda").run(feeds), graph, feeds)
+    assert asked == [(7, BATCH), (4, BATCH), (2, BATCH)]

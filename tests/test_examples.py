@@ -24,7 +24,8 @@ def run(program: str, *args: str) -> str:
 @pytest.mark.parametrize("model", ["model.keras", "model.onnx"])
 def test_forecast(model, tmp_path):
     text = run("forecast/forecast.py", "--model", str(EXAMPLES / "forecast" / model), "--save", str(tmp_path / "m.elstm"))
-    rows = {line[:36].strip(): float(line[36:].split()[1]) for line in text.splitlines() if re.search(r"\d+\.\d{3} +\d+\.\d{3}$", line)}
+    lines = [line for line in text.splitlines() if re.search(r"\d+\.\d{3} +\d+\.\d{3}$", line)]
+    rows = {line[:36].strip(): float(line[36:].split()[1]) for line in lines}
     naive = min(error for name, error in rows.items() if name != "LSTM")
     assert rows["LSTM"] < 0.8 * naive
     assert float(re.search(r"(\S+) largest difference", text)[1]) < 1e-5
@@ -51,7 +52,8 @@ def test_text_generation_continues_as_keras_did():
 
 
 def test_text_generation_draws_the_same_text_for_the_same_seed():
-    texts = [run("text_generation/generate.py", "--length", "40", "--temperature", "0.8", "--random-seed", "5") for _ in range(2)]
+    options = ("--length", "40", "--temperature", "0.8", "--random-seed", "5")
+    texts = [run("text_generation/generate.py", *options) for _ in range(2)]
     assert texts[0] == texts[1]
     assert len(texts[0]) > 40
 

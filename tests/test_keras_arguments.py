@@ -10,6 +10,7 @@ from edgelstm import reference
 from edgelstm.errors import FormatError, UnsupportedError
 from tests.keras_checks import ATOL, RTOL, check, frames, keras, randomise, saved
 
+pytestmark = pytest.mark.usefixtures("trusted_files")
 L, ops = keras.layers, keras.ops
 
 IN_CELLS = {

@@ -7,6 +7,7 @@ from edgelstm_converters.keras import read
 from edgelstm.errors import UnsupportedError
 from tests.keras_checks import as_list, check, frames, keras, saved
 
+pytestmark = pytest.mark.usefixtures("trusted_files")
 L = keras.layers
 ops = keras.ops
 

@@ -6,6 +6,7 @@ from edgelstm_converters.keras import read
 from edgelstm.errors import FormatError, UnsupportedError
 from tests.keras_checks import FLOATS, check, frames, keras, saved
 
+pytestmark = pytest.mark.usefixtures("trusted_files")
 L, ops = keras.layers, keras.ops
 
 ELEMENTWISE = ("relu6", "selu", "log_sigmoid", "hard_silu", "hard_sigmoid", "hard_tanh", "tanh_shrink", "elu", "round", "expm1",

@@ -10,24 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edgelstm_converters.keras import hdf5
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 import edgelstm
 from tests.keras_models import Drawn, inputs_of, models
 
+pytestmark = pytest.mark.usefixtures("trusted_files")
 EXAMPLES = int(os.environ.get("EDGELSTM_EXAMPLES", "100"))
 RTOL, ATOL = 1e-4, 2e-5
 FORMATS = ("keras", "keras", "keras", "h5", "json")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def trusted_files():
-    """These files come from Keras itself; looking each over in a process of its own would double the time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hdf5, "_walk_elsewhere", lambda *_: None)
-        yield
 
 
 def convert(model, form: str, folder: Path) -> edgelstm.Graph:

@@ -10,6 +10,7 @@ from edgelstm import reference
 from edgelstm.conversion import convert
 from tests.keras_checks import ATOL, RTOL, as_list, frames, keras, randomise
 
+pytestmark = pytest.mark.usefixtures("trusted_files")
 L = keras.layers
 
 LAYERS = {

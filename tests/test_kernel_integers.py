@@ -13,8 +13,8 @@ X86 = {16: ("madd", "plain"), 8: ("sign", "madd", "plain"), 4: ("sign", "madd", 
 ARM = {4: ("neon", "plain"), 1: ("plain",)}
 VNNI = "+avx512vnni,+avx512vl"
 INSTRUCTIONS = {
-    "vnni": "vpdpbusd", "sign": "pmaddubsw", "madd": "pmaddwd", "neon": "sadalp", "neon32": "vpaddl", "sdot": "sdot", "smlad": "smlad",
-    "wasm": "dot_i16x8_s", "plain": "mul",
+    "vnni": "vpdpbusd", "sign": "pmaddubsw", "madd": "pmaddwd", "neon": "sadalp", "neon32": "vpaddl", "sdot": "sdot",
+    "smlad": "smlad", "wasm": "dot_i16x8_s", "plain": "mul",
 }  # fmt: skip
 
 

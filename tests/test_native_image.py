@@ -104,7 +104,8 @@ def test_hostile_relocations_have_no_image(content):
         absolute = 1 if content[MACHINE] == 62 else 257
         for at, form, value in ((entry, "<Q", 1 << 20), (entry, "<Q", 2**64 - 2),
                                 (entry + 8, "<I", absolute), (entry + 8, "<I", 99),
-                                (entry + 12, "<I", 0), (entry + 12, "<I", 1 << 30), (entry + 16, "<q", 1 << 40), (entry + 16, "<q", -(2**63))):
+                                (entry + 12, "<I", 0), (entry + 12, "<I", 1 << 30),
+                                (entry + 16, "<q", 1 << 40), (entry + 16, "<q", -(2**63))):
             assert linking.image(changed(content, at, form, value)) is None, (at - entry, value)
 
 

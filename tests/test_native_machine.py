@@ -52,7 +52,8 @@ def test_another_processor_is_not_taken_for_this_one(asked, monkeypatch):
 
 
 @ON_X86
-@pytest.mark.parametrize("damage", [lambda content: b"", lambda content: content[:-1], lambda content: content[:40] + b"x" + content[41:]])
+@pytest.mark.parametrize("damage", [lambda content: b"", lambda content: content[:-1],
+                                    lambda content: content[:40] + b"x" + content[41:]])
 def test_a_damaged_description_is_asked_for_again(asked, damage):
     first = asked.again()
     (file,) = asked.files()

@@ -41,7 +41,8 @@ def weights(*shape: int) -> np.ndarray:
 
 
 UNARY = [NodeCase(op, positive=op in ("Log", "Sqrt")) for op in (
-    "Abs", "Ceil", "Cos", "Erf", "Exp", "Floor", "HardSwish", "Log", "Neg", "Reciprocal", "Relu", "Round", "Sigmoid", "Sign", "Sin",
+    "Abs", "Ceil", "Cos", "Erf", "Exp", "Floor", "HardSwish", "Log", "Neg", "Reciprocal", "Relu", "Round", "Sigmoid", "Sign",
+    "Sin",
     "Softplus", "Softsign", "Sqrt", "Tanh", "Identity", "Elu", "LeakyRelu", "ThresholdedRelu", "HardSigmoid", "Selu", "Celu",
     "Flatten", "Dropout", "GlobalAveragePool", "GlobalMaxPool", "Size", "Shape")]
 ACTIVATIONS = [
@@ -84,12 +85,14 @@ MOVEMENT = [
     NodeCase("Pad", constants=(ints(1, 2), np.float32(1), ints(2)), opset=18),
     NodeCase("ReverseSequence", ((5, 2, 3),), (ints(5, 5),)),
     NodeCase("ReverseSequence", ((2, 5, 3),), (ints(5, 5),), {"time_axis": 1, "batch_axis": 0}),
-    NodeCase("Upsample", attrs={"scales": [1.0, 1.0, 2.0]}, opset=8), NodeCase("Upsample", constants=(np.float32([1, 1, 3]),), opset=9),
+    NodeCase("Upsample", attrs={"scales": [1.0, 1.0, 2.0]}, opset=8),
+    NodeCase("Upsample", constants=(np.float32([1, 1, 3]),), opset=9),
     NodeCase("Shape", attrs={"start": 1, "end": -1}),
 ]
 REDUCTION = [
     *(NodeCase(op, positive=True, attrs={"axes": [1], "keepdims": keep}, opset=12) for keep in (0, 1) for op in (
-        "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSum",
+        "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare",
+        "ReduceLogSum",
         "ReduceLogSumExp")),
     NodeCase("ReduceSum", constants=(ints(0, -1),)), NodeCase("ReduceSum"), NodeCase("ReduceMean"),
     NodeCase("ReduceSum", constants=(ints(),), attrs={"noop_with_empty_axes": 1}),
@@ -97,20 +100,24 @@ REDUCTION = [
     NodeCase("Softmax", opset=11), NodeCase("Softmax", attrs={"axis": 2}, opset=11), NodeCase("LogSoftmax", opset=11),
     NodeCase("Softmax"), NodeCase("Softmax", attrs={"axis": 1}), NodeCase("LogSoftmax", attrs={"axis": 0}),
     NodeCase("ArgMax", attrs={"axis": 1}), NodeCase("ArgMax", attrs={"axis": -1, "keepdims": 0}), NodeCase("ArgMin"),
-    NodeCase("LayerNormalization", constants=(weights(4), weights(4))), NodeCase("LayerNormalization", constants=(weights(3, 4),), attrs={"axis": 1}),
+    NodeCase("LayerNormalization", constants=(weights(4), weights(4))),
+    NodeCase("LayerNormalization", constants=(weights(3, 4),), attrs={"axis": 1}),
     NodeCase("InstanceNormalization", constants=(weights(3), weights(3))), NodeCase("LpNormalization"),
     NodeCase("LpNormalization", attrs={"p": 1, "axis": 1}),
     NodeCase("BatchNormalization", constants=(weights(3), weights(3), weights(3), weights(3) ** 2), attrs={"epsilon": 1e-3}),
 ]
 MATRIX = [
-    NodeCase("MatMul", constants=(weights(4, 5),)), NodeCase("MatMul", ((2, 3, 4), (2, 4, 5))), NodeCase("MatMul", constants=(weights(2, 4, 5),)),
+    NodeCase("MatMul", constants=(weights(4, 5),)), NodeCase("MatMul", ((2, 3, 4), (2, 4, 5))),
+    NodeCase("MatMul", constants=(weights(2, 4, 5),)),
     NodeCase("MatMul", constants=(weights(4),)), NodeCase("Gemm", ((3, 4),), (weights(4, 5), weights(5))),
     NodeCase("Gemm", ((3, 4),), (weights(5, 4), weights(3, 5)), {"transB": 1, "alpha": 0.5, "beta": 2.0}),
     NodeCase("Gemm", ((4, 3), (4, 5), (1, 5)), attrs={"transA": 1}), NodeCase("Gemm", ((3, 4),), (weights(4, 5),)),
-    NodeCase("Gemm", ((3, 4), (5, 4)), attrs={"transB": 1, "alpha": 3.0}), NodeCase("Gemm", ((3, 4),), (weights(4, 5), weights(1))),
+    NodeCase("Gemm", ((3, 4), (5, 4)), attrs={"transB": 1, "alpha": 3.0}),
+    NodeCase("Gemm", ((3, 4),), (weights(4, 5), weights(1))),
 ]
 CONVOLUTION = [
-    NodeCase("Conv", ((2, 3, 9),), (weights(4, 3, 2),)), NodeCase("Conv", ((2, 3, 9),), (weights(4, 3, 3), weights(4)), {"pads": [2, 0]}),
+    NodeCase("Conv", ((2, 3, 9),), (weights(4, 3, 2),)),
+    NodeCase("Conv", ((2, 3, 9),), (weights(4, 3, 3), weights(4)), {"pads": [2, 0]}),
     NodeCase("Conv", ((2, 4, 9),), (weights(6, 2, 3),), {"group": 2, "strides": [2], "dilations": [2]}),
     NodeCase("Conv", ((2, 3, 9),), (weights(4, 3, 4),), {"auto_pad": "SAME_UPPER", "strides": [2]}),
     NodeCase("Conv", ((2, 3, 9),), (weights(4, 3, 4),), {"auto_pad": "SAME_LOWER"}),
@@ -178,7 +185,8 @@ def test_shape_arithmetic_follows_dynamic_axes(rng, tmp_path):
 
 def test_range_and_one_hot(tmp_path):
     nodes = [helper.make_node("Shape", ["x"], ["s"], start=1, end=2), helper.make_node("Squeeze", ["s"], ["n"]),
-             helper.make_node("Range", ["zero", "n", "one"], ["r"]), helper.make_node("OneHot", ["x", "depth", "values"], ["y"])]
+             helper.make_node("Range", ["zero", "n", "one"], ["r"]),
+             helper.make_node("OneHot", ["x", "depth", "values"], ["y"])]
     constants = {"zero": np.array(0, INDEX), "one": np.array(1, INDEX), "depth": ints(5), "values": np.float32([0.5, 2])}
     model = make(nodes, {"x": (INDEX, ("B", "T"))}, ["r", "y"], constants)
     assert_agrees(model, {"x": np.array([[0, 4, -1], [2, 3, 1]])}, tmp_path)
@@ -196,7 +204,8 @@ def test_constants_of_every_form(name, tmp_path):
 def test_sequence_of_known_length(rng, tmp_path):
     nodes = [helper.make_node("SplitToSequence", ["x", "one"], ["s"], axis=1),
              helper.make_node("SequenceAt", ["s", "i0"], ["a"]), helper.make_node("SequenceAt", ["s", "i2"], ["b"]),
-             helper.make_node("SequenceConstruct", ["b", "a"], ["t"]), helper.make_node("ConcatFromSequence", ["t"], ["y"], axis=1)]
+             helper.make_node("SequenceConstruct", ["b", "a"], ["t"]),
+             helper.make_node("ConcatFromSequence", ["t"], ["y"], axis=1)]
     constants = {"one": np.array(1, INDEX), "i0": np.array(0, INDEX), "i2": np.array(2, INDEX)}
     assert_agrees(make(nodes, {"x": (2, 3)}, ["y"], constants), {"x": rng.standard_normal((2, 3)).astype(np.float32)}, tmp_path)
 
@@ -222,7 +231,8 @@ def test_dynamically_quantized_product(rng, tmp_path):
              helper.make_node("MatMulInteger", ["q", "W", "z", "wz"], ["i"]), helper.make_node("Cast", ["i"], ["f"], to=1),
              helper.make_node("Mul", ["f", "s"], ["y"])]
     constants = {"W": rng.integers(-127, 127, (4, 5)).astype(np.int8), "wz": np.array(3, np.int8)}
-    assert_agrees(make(nodes, {"x": (2, 4)}, ["y"], constants), {"x": rng.standard_normal((2, 4)).astype(np.float32)}, tmp_path, 1e-3)
+    assert_agrees(make(nodes, {"x": (2, 4)}, ["y"], constants),
+                  {"x": rng.standard_normal((2, 4)).astype(np.float32)}, tmp_path, 1e-3)
 
 
 def branches(condition, constants=None, **inputs):

@@ -1,5 +1,6 @@
 """Nodes of reduced precision: what shapes and files they accept, their kernels against the reference that rounds as they do."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -41,8 +42,8 @@ def reduced(graph, name, feeds=None):
 @pytest.mark.parametrize(("op", "case"), CASES, ids=[f"{op.name}-{case.name}" for op, case in CASES])
 def test_kernels_round_as_the_reference_does(op, case, name):
     """Where an activation lies between two integers, float32 may round it to the other one than the reference: so one number in
-    a thousand may be off by a part of the rounding error, and all others by float32 noise alone. The steps of int8x16 are so fine
-    that more lie beside a border, and that none of them matters."""
+    a thousand may be off by a part of the rounding error, and all others by float32 noise alone. The steps of int8x16 are so
+    fine that more lie beside a border, and that none of them matters."""
     graph, feeds = graph_of(op, case)
     graph = reduced(graph, name)
     finer = name == "int8" and op.sequence_axes(check_attrs(op, case.attrs)) is None
@@ -155,6 +156,19 @@ def test_weights_that_layers_share_are_stored_once(rng):
     assert len(reduced(graph, "int8").constants) == 2
     mixed = precision.apply(graph, {"a": "int8", "b": "bfloat16"})
     assert sorted(str(array.dtype) for array in mixed.constants.values()) == ["float32", "int8", "uint16"]
+
+
+@pytest.mark.parametrize("asked", ["int8", "int8x16", "int4"])
+@pytest.mark.parametrize("op", ["embedding", "dense"])
+def test_weights_that_are_not_finite_are_refused_by_no_other_precision_than_was_asked_for(op, asked):
+    """An embedding stores int8x16 as int8, a product int8 as int8x16."""
+    net = Layers()
+    table = np.full((8, 33), np.nan, np.float32)
+    x = net.builder.input("x", "int64" if op == "embedding" else "float32", ("batch", "time", *([8] * (op == "dense"))))
+    graph = net.graph(y=net.builder.add(op, x, net.builder.constant(table, "w"), name="bad"))
+    with pytest.raises(PrecisionError, match=f"'bad' \\({op}\\): the weights hold NaN") as caught:
+        precision.apply(graph, {"bad": asked})
+    assert set(re.findall(r"\bint\w+", str(caught.value))) <= {asked, "integers"}
 
 
 def test_a_file_without_reduced_layers_says_nothing_of_precision():

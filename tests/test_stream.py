@@ -160,7 +160,8 @@ def test_a_stream_in_use_refuses_reset_state_and_restore(stacked):
     stream = edgelstm.load(stacked).stream()
     saved = stream.state
     with stream._owned():
-        for call in (stream.reset, lambda: stream.state, lambda: stream.restore(saved), lambda: stream.run(np.zeros((1, 2, 5)))):
+        for call in (stream.reset, lambda: stream.state, lambda: stream.restore(saved),
+                     lambda: stream.run(np.zeros((1, 2, 5)))):
             with pytest.raises(edgelstm.DeviceError, match="another thread"):
                 call()
 
@@ -315,7 +316,8 @@ def test_positions_cannot_stream(layers):
     x = b.input("x", "float32", ("batch", "time", 4))
     steps = b.add("gather", b.add("shape", x), b.constant(np.int64(1)))
     positions = b.add("range", b.constant(np.int64(0)), steps, b.constant(np.int64(1)), name="positions")
-    y = b.add("add", layers.recurrent("gru", x, 4, gates=3), b.add("unsqueeze", b.add("cast", positions, to="float32"), axes=[1]))
+    added = b.add("unsqueeze", b.add("cast", positions, to="float32"), axes=[1])
+    y = b.add("add", layers.recurrent("gru", x, 4, gates=3), added)
     with pytest.raises(edgelstm.DeviceError, match="'positions'"):
         edgelstm.load(layers.graph(y=y)).stream()
 

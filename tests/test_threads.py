@@ -208,9 +208,10 @@ def test_helpers_are_let_go_when_the_run_fails(rng, sharing, monkeypatch):
     assert time.process_time() - before < 0.05
 
 
-def test_a_system_that_gives_no_thread_gives_one_later(rng, sharing, monkeypatch):
+@pytest.mark.parametrize("batch", [1, 8])
+def test_a_system_that_gives_no_thread_gives_one_later(rng, sharing, monkeypatch, batch):
     monkeypatch.setattr(helpers, "_current", [helpers.Helpers()])
-    model, x = edgelstm.load(one_layer(130), threads=2), rng.standard_normal((1, 300, 5)).astype(np.float32)
+    model, x = edgelstm.load(one_layer(130), threads=2), rng.standard_normal((batch, 300, 5)).astype(np.float32)
     expected = edgelstm.load(one_layer(130)).predict(x)
 
     def refuse(thread):
@@ -223,6 +224,33 @@ def test_a_system_that_gives_no_thread_gives_one_later(rng, sharing, monkeypatch
     for _ in range(50):
         np.testing.assert_array_equal(model.predict(x), expected)
     assert len(helpers.current()) == 1
+
+
+def test_what_helpers_do_not_begin_the_caller_does(monkeypatch):
+    monkeypatch.setattr(helpers, "_current", [helpers.Helpers()])
+    busy, free, done = threading.Event(), threading.Event(), []
+    helpers.current().begin([lambda: (busy.set(), free.wait())])
+    assert busy.wait(10)
+    helpers.at_once([lambda name=name: done.append((name, threading.current_thread())) for name in "ab"])
+    free.set()
+    assert done == [("a", threading.current_thread()), ("b", threading.current_thread())]
+
+
+@pytest.mark.parametrize("failing", [(0,), (1,), (2,), (1, 2), (0, 2)])
+def test_what_a_part_raises_the_caller_gets_when_all_have_ended(failing):
+    ended = []
+
+    def part(number):
+        time.sleep(0.005 * number)
+        ended.append(number)
+        if number in failing:
+            raise ZeroDivisionError(number)
+
+    for _ in range(3):
+        ended.clear()
+        with pytest.raises(ZeroDivisionError, match=str(failing[0])):
+            helpers.at_once([lambda k=k: part(k) for k in range(3)])
+        assert sorted(ended) == [0, 1, 2]
 
 
 def test_helpers_rest_while_what_they_cost_is_more_than_a_part_of_the_work(sharing):

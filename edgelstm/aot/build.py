@@ -108,7 +108,7 @@ def _check_floats(made: Artefacts, undefined: Iterable[str], soft_float: bool) -
         called = sorted({call.kernel for call in made.program.calls})
         using = ", ".join(each for each in called if any(kind.startswith("f32") for _, kind in kernels.get(each).params))
         raise BuildError(f"{name} has no floating-point unit and the model computes with float32 ({using}); convert it with "
-                         "--precision integer-ports, or allow float32 in software with --soft-float, which is many times slower",
+                         "--precision integer-ports, or allow float32 in software, many times slower, with --soft-float",
                          exit_code=3)
     return (f"warning: {name} has no floating-point unit, so float32 runs in software, many times slower",)
 

@@ -77,7 +77,7 @@ def _targets() -> dict[str, BuildTarget]:
         _microcontroller("cortex-m4", "single-precision FPU, DSP instructions", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"),
         _microcontroller("cortex-m7", "FPU, DSP instructions", "-mfloat-abi=hard", "-mfpu=fpv5-d16"),
         _microcontroller("cortex-m55", "Helium vectors", "-mfloat-abi=hard"),
-        BuildTarget("riscv32-none", CROSS_TARGETS["riscv32"], "RV32IMAC without FPU: integers, float32 with --soft-float", "size",
+        BuildTarget("riscv32-none", CROSS_TARGETS["riscv32"], "RV32IMAC, no FPU: integers, float32 with --soft-float", "size",
                     "riscv64-unknown-elf-gcc", ("-march=rv32imac", "-mabi=ilp32", *bare), "gcc-riscv64-unknown-elf", False,
                     runtime | _DOUBLE | _SINGLE),
         BuildTarget("riscv32f-none", CROSS_TARGETS["riscv32f"], "RV32IMAFC, single-precision FPU", "size",

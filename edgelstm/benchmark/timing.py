@@ -13,6 +13,7 @@ _CHUNK_SECONDS = 0.05
 _BURST_NS, _BURSTS = 2e6, 15
 LEAST_TURNS, MOST_TURNS = 7, 2000
 _TURN_NS = 1e6
+_TRIES = 3  # that find how many calls fill a turn; on a GPU the first call compiles, the second records, the third runs that
 SETTLED_WITHIN, _AT_REST = 2.0, 5e-3  # seconds; thread pools were seen to spin for up to 43 ms after a call
 _clock = time.perf_counter_ns
 
@@ -78,8 +79,8 @@ def turns(bursts: Sequence[Callable[[Sequence[Any]], Any]], inputs: Sequence[Any
     """
     fed = [list(islice(cycle(inputs), _calls_a_turn(burst, inputs))) for burst in bursts]
     taken: list[list[float]] = []
-    deadline = time.perf_counter() + seconds
-    while len(taken) < LEAST_TURNS or (time.perf_counter() < deadline and len(taken) < MOST_TURNS):
+    deadline = _clock() + int(seconds * 1e9)
+    while len(taken) < LEAST_TURNS or (_clock() < deadline and len(taken) < MOST_TURNS):
         turn = [0.0] * len(bursts)
         for k in ((len(taken) + k) % len(bursts) for k in range(len(bursts))):
             if settled:
@@ -104,10 +105,10 @@ def settle() -> bool:
 
 
 def _calls_a_turn(burst: Callable[[Sequence[Any]], Any], inputs: Sequence[Any]) -> int:
-    """How many calls fill a turn; the best of three tries, after a first call."""
+    """How many calls fill a turn; the best of a few tries, after a first call."""
     burst(inputs[:1])
     few, best = inputs[:8], float("inf")
-    for _ in range(3):
+    for _ in range(_TRIES):
         start = _clock()
         burst(few)
         best = min(best, (_clock() - start) / len(few))

@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--optimize", choices=("speed", "size"), help="default: size on microcontrollers, else speed")
     parser.add_argument("--weights", choices=("constants", "blob"), default="constants",
                         help="weights inside the object (default), or in a file of their own")
-    parser.add_argument("--self-test", action="store_true", 
+    parser.add_argument("--self-test", action="store_true",
                         help="add a main.c (wasm32: self_test.js) that runs the probe of the model's file")
     parser.add_argument("--max-ram", metavar="BYTES", type=_size,
                         help="fail when state and arena need more; 64K and 1M are understood")

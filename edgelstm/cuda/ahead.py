@@ -7,13 +7,14 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from edgelstm.cuda import cells, grid, products, whole
+from edgelstm.cuda import cells, chunks, forms, grid, products, whole
 from edgelstm.cuda.arguments import Arrays, Sizes
-from edgelstm.cuda.driver import cuda, types
+from edgelstm.cuda.driver import CLUSTERED, cuda, types
 from edgelstm.cuda.sweeps import Weights
 
 _F32, _I32, _U8 = (types.Array(kind, 1, "C") for kind in (types.float32, types.int32, types.uint8))
 _WORD, _COUNTERS = types.int64, types.Array(types.int64, 1, "C")
+CLUSTER = "weights in shared memory, cluster"
 
 
 def hot_kernels(rows: int = 4) -> Iterator[tuple[str, Any, tuple[Any, ...]]]:
@@ -31,12 +32,22 @@ def _recurrent(name: str, form: str, panels: Any, rows: int) -> Iterator[tuple[s
     weights, arrays = types.NamedTuple((panels, panels, _F32), Weights), types.NamedTuple((_F32, _F32, _F32, _U8), Arrays)
     sizes, title = types.NamedUniTuple(_WORD, len(Sizes._fields), Sizes), f"{name} {form}, {rows} rows"
     given = (arrays, carried, carried, weights, _WORD, types.float32)
+    yield f"{title}, {CLUSTER}", grid.clustered(name, form, rows), (*given, sizes)
     for resident in (True, False):
         where = f"{title}, weights in {'shared' if resident else 'global'} memory"
         yield f"{where}, whole", whole.kernel(name, form, rows, resident), (*given, sizes)
         yield f"{where}, persistent", grid.persistent(name, form, rows, resident), (*given, _COUNTERS, sizes)
+    gates = cells.all_cells()[name].products
+    if len(gates) == 1:
+        held = forms.HELD_WORDS[form] // chunks.get(form, gates[0], 1).rows
+        yield f"{title}, weights in registers, whole", whole.kernel(name, form, rows, True, held), (*given, sizes)
     for number, phase in enumerate(grid.stepwise(name, form, rows)[1]):
         yield f"{title}, step {number}", phase, (arrays, weights, _WORD, _WORD, _WORD, _WORD, types.float32, sizes)
+
+
+def compiles(name: str, capability: tuple[int, int]) -> bool:
+    """Whether there is such a kernel for a compute capability."""
+    return not name.endswith(CLUSTER) or capability >= CLUSTERED
 
 
 def ptx(kernel: Any, signature: tuple[Any, ...], capability: tuple[int, int]) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from edgelstm.arrays import check_names, check_shapes
 from edgelstm.cuda import driver, resident, twins
 from edgelstm.cuda.driver import LANES, check, on, zeros
+from edgelstm.cuda.hiding import hide
 from edgelstm.cuda.pool import DevicePool, poolable
 from edgelstm.cuda.resident import View
 from edgelstm.cuda.session import Constants, CudaPool, CudaSession
@@ -58,16 +59,16 @@ class CudaPrograms(Programs):
         sizes = [int(np.prod(shapes[port.name], dtype=np.int64)) * np.dtype(port.dtype).itemsize for port in ports]
         with on(self.number):
             block = zeros(layout.nbytes + sum(map(round_up, sizes)))
-        explicit, end = {}, round_up(layout.nbytes)
-        for port, size in zip(ports, sizes, strict=True):
-            explicit[port.name] = View(block[end : end + size], shapes[port.name], port.dtype, self.number)
-            end += round_up(size)
-        slots: dict[str, tuple[Any, np.ndarray | None]] = {name: (view, None) for name, view in explicit.items()}
-        for (node, slot), declared in layout.slots.items():
-            start = layout.offsets[node, slot]
-            view = View(block[start : start + declared.nbytes], declared.shape, declared.dtype, self.number)
-            name = f"{node}.{slot}"
-            slots[f"{name} of the node" if name in slots else name] = (view, declared.initial)
+            explicit, end = {}, round_up(layout.nbytes)
+            for port, size in zip(ports, sizes, strict=True):
+                explicit[port.name] = View(block[end : end + size], shapes[port.name], port.dtype, self.number)
+                end += round_up(size)
+            slots: dict[str, tuple[Any, np.ndarray | None]] = {name: (view, None) for name, view in explicit.items()}
+            for (node, slot), declared in layout.slots.items():
+                start = layout.offsets[node, slot]
+                view = View(block[start : start + declared.nbytes], declared.shape, declared.dtype, self.number)
+                name = f"{node}.{slot}"
+                slots[f"{name} of the node" if name in slots else name] = (view, declared.initial)
         return StreamMemory(layout, block, explicit, slots)
 
     def takes(self, inputs: Any) -> bool:
@@ -90,8 +91,8 @@ class CudaPrograms(Programs):
         return {port.name: array for port, array in zip(self.graph.outputs, outputs, strict=True)}
 
     def planned(self, shapes: Shapes, packed: PackedWeights, states: StateLayout | None = None, members: int = 1) -> Program:
-        """Sequences as a whole, as a device has memory for, and activations that products can apply themselves."""
-        return plan(self.graph, shapes, self.lanes, packed, states, in_parts=False, in_place=True)
+        """Sequences as a whole, as a device has memory for, and values that need no memory computed where they are read."""
+        return plan(self.graph, shapes, self.lanes, packed, states, in_parts=False, rework=hide)
 
     def _linked(self, shapes: Shapes, states: StateLayout | None, members: int = 1) -> Program:
         program = self.planned(shapes, self._packed, states)

@@ -74,8 +74,8 @@ def _gru_before(general: bool) -> Cell:
     def phases(form: str, rows: int, access: Access) -> tuple[Any, ...]:
         v = _vectors()
         rules = gru.general_rules(v) if general else gru.standard_rules(v)
-        first, second = gru.reset_first(v, rules), gru.reset_cell(v, rules)
-        return (_phase(_told(sweep(form, 2, rows, first, access, projected=3))),
+        first, second, state_at = gru.reset_first(v, rules), gru.reset_cell(v, rules), recurrent.state_at(v)
+        return (_phase(_told(sweep(form, 2, rows, first, access, projected=3, written=lambda q, step: state_at(q, 3)))),
                 _phase(_told(sweep(form, 1, rows, second, access, projected=3)), 1))
 
     return Cell("gru_before", 3, 4, (("h", 0),), (2, 1), phases, ("r_zr", "r_n"), _gru_options if general else _none)

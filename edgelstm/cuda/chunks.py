@@ -15,7 +15,7 @@ import numpy as np
 from edgelstm.cuda import scalars
 from edgelstm.cuda.driver import LANES, cuda, types
 from edgelstm.cuda.integer_products import high_nibbles, low_nibbles
-from edgelstm.cuda.scalars import device
+from edgelstm.cuda.scalars import anew, device
 
 INPUTS = 4  # of a chunk in formats that read floats
 
@@ -28,8 +28,8 @@ class Chunk:
     """`inputs` of `gates` gates in `rows` rows of words; `stored(n_in)`: the rows of a whole panel, the tail included.
 
     `add(sums, x, at, stride, words, base, left)` adds to sums[m * gates + g] the products of x[at + m * stride :], `left`
-    inputs of every row m or `inputs` where that is less, with the column whose words lie at base + row * LANES. A chunk of x
-    has `numbers` elements. The sums are of the `kind`.
+    inputs of every row m or `inputs` where that is less, with the column whose words lie at base + row * LANES, or where the
+    chunk was asked for words `apart`, at base + row * apart. A chunk of x has `numbers` elements. The sums are of the `kind`.
 
     `prepared`: in how many parts rows are prepared; 0 where they are read as they are. Whole chunks of them are read, so that
     rows end with zeros, and each part has sums of its own, those of the second behind those of the first. Sums travel as
@@ -63,33 +63,44 @@ class Chunk:
 
 
 @cache
-def get(form: str, gates: int, rows: int) -> Chunk:
+def get(form: str, gates: int, rows: int, apart: int = LANES) -> Chunk:
     """The chunk of a format, for `rows` rows of the batch."""
     return {"float32": _float32, "bfloat16": _bfloat16, "int8": _int8, "int8x16": _int8x16, "int4": _int4}[form](
-        gates, rows)
+        gates, rows, apart)
 
 
-def _float32(gates: int, rows: int) -> Chunk:
+def word(form: str) -> Any:
+    """The type of the words of a format."""
+    return types.float32 if form == "float32" else types.int32
+
+
+def _float32(gates: int, rows: int, apart: int) -> Chunk:
     def take(sums, x, at, stride, words, base, k, left):
         for g in range(gates):
-            factor = words[np.uint64(base + (k * gates + g) * LANES)]
+            factor = words[np.uint64(base + (k * gates + g) * apart)]
             for m in range(rows):
                 sums[m * gates + g] += x[np.uint64(at + m * stride + k)] * factor
 
     return Chunk(INPUTS, INPUTS * gates, lambda n_in: n_in * gates, _four_or_fewer(device(take)))
 
 
-def _bfloat16(gates: int, rows: int) -> Chunk:
-    number = scalars.make().number
+def _bfloat16(gates: int, rows: int, apart: int) -> Chunk:
+    number, given = scalars.make().number, _given(apart)
 
     def take(sums, x, at, stride, words, base, k, left):
         for g in range(gates):
-            word = words[np.uint64(base + (k // 2 * gates + g) * LANES)]
+            word = given(words[np.uint64(base + (k // 2 * gates + g) * apart)])
             factor = number(word & -65536 if k % 2 == 1 or k + 1 == left else word << 16)
             for m in range(rows):
                 sums[m * gates + g] += x[np.uint64(at + m * stride + k)] * factor
 
     return Chunk(INPUTS, INPUTS // 2 * gates, lambda n_in: (n_in + 1) // 2 * gates, _four_or_fewer(device(take)))
+
+
+def _given(apart: int) -> Any:
+    """`given(word)`: a word that is unpacked whenever it is used: unpacked ones would take more registers than it does."""
+    new = anew()
+    return device(lambda word: np.int32(new(word))) if apart == 1 else device(lambda word: word)
 
 
 def _four_or_fewer(take: Any) -> Any:
@@ -101,13 +112,16 @@ def _four_or_fewer(take: Any) -> Any:
             take(sums, x, at, stride, words, base, 2, INPUTS)
             take(sums, x, at, stride, words, base, 3, INPUTS)
         else:
-            for k in range(left):
-                take(sums, x, at, stride, words, base, k, left)
+            take(sums, x, at, stride, words, base, 0, left)
+            if left > 1:
+                take(sums, x, at, stride, words, base, 1, left)
+            if left > 2:
+                take(sums, x, at, stride, words, base, 2, left)
 
     return device(add)
 
 
-def _int8(gates: int, rows: int, parts: int = 1) -> Chunk:
+def _int8(gates: int, rows: int, apart: int, parts: int = 1) -> Chunk:
     """Two words of four inputs. The tail holds the scales of the columns, and what corrects sums on processors; as long as a
     chunk but one word, so that reading the last chunk as a whole is reading the panel.
     """
@@ -117,7 +131,7 @@ def _int8(gates: int, rows: int, parts: int = 1) -> Chunk:
     def add(sums, x, at, stride, words, base, left):
         for k in range(2):
             for g in range(gates):
-                weights = words[np.uint64(base + (k * gates + g) * LANES)]
+                weights = words[np.uint64(base + (k * gates + g) * apart)]
                 for m in range(rows):
                     for part in range(parts):
                         e = (part * rows + m) * gates + g
@@ -132,13 +146,13 @@ def _int8(gates: int, rows: int, parts: int = 1) -> Chunk:
                  device(finished))
 
 
-def _int8x16(gates: int, rows: int) -> Chunk:
-    return _int8(gates, rows, 2)
+def _int8x16(gates: int, rows: int, apart: int) -> Chunk:
+    return _int8(gates, rows, apart, 2)
 
 
-def _int4(gates: int, rows: int) -> Chunk:
+def _int4(gates: int, rows: int, apart: int) -> Chunk:
     """A group; its sum is 16 times too high, which is taken back without rounding, and scaled."""
-    v, count, i32 = scalars.make(), gates * rows, types.int32
+    v, count, i32, given = scalars.make(), gates * rows, types.int32, _given(apart)
     dot4, bits, number, fma = v.dot4, v.bits, v.number, v.fma
     scales = 4 * gates
 
@@ -147,7 +161,7 @@ def _int4(gates: int, rows: int) -> Chunk:
             found[e] = 0
         for k in range(4):
             for g in range(gates):
-                word = words[np.uint64(base + (k * gates + g) * LANES)]
+                word = given(words[np.uint64(base + (k * gates + g) * apart)])
                 low, high = low_nibbles(word), high_nibbles(word)
                 for m in range(rows):
                     e, row = m * gates + g, at + m * stride + k
@@ -159,7 +173,7 @@ def _int4(gates: int, rows: int) -> Chunk:
         found = cuda.local.array(count, i32)
         exact(x, at, stride, words, base, found)
         for g in range(gates):
-            word = words[np.uint64(base + (scales + g // 2) * LANES)]
+            word = given(words[np.uint64(base + (scales + g // 2) * apart)])
             factor = number(word & -65536 if g % 2 == 1 else word << 16)
             for m in range(rows):
                 e = m * gates + g

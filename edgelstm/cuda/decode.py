@@ -72,4 +72,6 @@ def _argument(program: Program, constants: _Constants, at: int, kind: str) -> An
 
 def null_dtypes(call: Call) -> dict[str, str]:
     """The dtypes of the null pointers of a call."""
+    if all(value is not None for value in call.args.values()):
+        return {}
     return {name: DTYPES[kind] for name, kind in kernels.get(call.kernel).params if kind in DTYPES and call.args[name] is None}

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,17 @@ if importlib.util.find_spec("numba_cuda") is None:
 from numba import cuda, types
 from numba.core import config
 
-OLDEST = (7, 5)  # compute capability
+OLDEST, CLUSTERED = (7, 5), (9, 0)  # compute capability: the oldest that is supported, the first that has clusters
+PORTABLE_CLUSTER, LARGEST_CLUSTER = 8, 16  # blocks; kernels ask for more than the first, which not all devices grant
+ORDERED = (None, 1)  # streams of an array that need no wait: none named, and the legacy default stream, which all others follow
 SIMULATED = bool(config.ENABLE_CUDASIM)
+_ARRAY = cuda.cudadrv.devicearray.FakeCUDAArray if SIMULATED else cuda.cudadrv.devicearray.DeviceNDArray
 LANES = 2 if SIMULATED else 32  # of a panel; the simulator's threads are threads of the system, so it gets few
 
 __all__ = [
-    "LANES", "OLDEST", "SIMULATED", "address", "adopted", "bindings", "check", "checked", "cuda", "current", "describe",
-    "device_errors", "empty", "few_blocks", "machine", "on", "pinned", "place", "resident", "types", "zeros",
+    "CLUSTERED", "LANES", "OLDEST", "SIMULATED", "address", "adopted", "array_at", "bindings", "check", "checked",
+    "configured", "cuda", "current", "describe", "described", "device_errors", "empty", "extending", "machine", "on",
+    "pinned", "place", "resident", "types", "wait", "zeros",
 ]
 
 
@@ -78,42 +83,44 @@ def _name(device: Any) -> str:
     return device.name.decode() if isinstance(device.name, bytes) else str(device.name)
 
 
-@contextmanager
-def on(number: int) -> Iterator[None]:
+@cache
+def on(number: int) -> AbstractContextManager[None]:
     """A block that works on a device, in whatever thread: its context is the current one, its errors are DeviceError."""
-    with device_errors(), cuda.gpus[number]:
-        yield
+    return nullcontext() if SIMULATED else _On(number)
 
 
-def few_blocks() -> AbstractContextManager[None]:
-    """Launches of few blocks without the warning that numba-cuda has for them: small layers need no more."""
-    return _UNWARNED
+class _Thread(threading.local):
+    """Whether this thread has a context, so that what it frees later finds one."""
+
+    settled = False
 
 
-class _Unwarned(AbstractContextManager[None]):
-    """The warning is off while any thread is inside: its setting is one for the process, and comes back with the last."""
+_THREAD = _Thread()
 
-    def __init__(self) -> None:
-        from numba.cuda.core import config as settings
 
-        self._settings, self._before = settings, settings.CUDA_LOW_OCCUPANCY_WARNINGS
-        self._lock, self._inside = threading.Lock(), 0
+class _On(AbstractContextManager[None]):
+    """Calls the driver itself: the manager of numba.cuda takes ten times as long, which a step would feel."""
+
+    def __init__(self, number: int) -> None:
+        with device_errors():
+            self.context = cuda.gpus[number].get_primary_context().handle
+        self._push, self._pop = bindings().cuCtxPushCurrent, bindings().cuCtxPopCurrent
+
+    def settle(self) -> None:
+        """A thread that has no context keeps this one: the driver frees memory only where there is one."""
+        if not _THREAD.settled:
+            if not int(checked(bindings().cuCtxGetCurrent())):
+                checked(bindings().cuCtxSetCurrent(self.context))
+            _THREAD.settled = True
 
     def __enter__(self) -> None:
-        with self._lock:
-            if not self._inside:
-                self._before = self._settings.CUDA_LOW_OCCUPANCY_WARNINGS
-                self._settings.CUDA_LOW_OCCUPANCY_WARNINGS = 0
-            self._inside += 1
+        self.settle()
+        checked(self._push(self.context))
 
-    def __exit__(self, *error: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if not self._inside:
-                self._settings.CUDA_LOW_OCCUPANCY_WARNINGS = self._before
-
-
-_UNWARNED: AbstractContextManager[None] = nullcontext() if SIMULATED else _Unwarned()
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        self._pop()
+        if isinstance(error, _driver_errors()):
+            raise _translated(error) from error
 
 
 @contextmanager
@@ -132,11 +139,12 @@ def _translated(error: Exception) -> Exception:
     if "OUT_OF_MEMORY" in text:
         return DeviceMemoryError("the device is out of memory; use a smaller batch, device='cpu', or fallback='cpu' with load "
                                  f"({text})")
-    if "before forking" in text:
+    if "before forking" in text or "NOT_INITIALIZED" in text:
         return DeviceError("a forked process can't use the GPU of its parent; start it with the method 'spawn'")
     return DeviceError(f"the CUDA driver reports: {text}")
 
 
+@cache
 def _driver_errors() -> tuple[type[Exception], ...]:
     if SIMULATED:
         return ()
@@ -149,6 +157,14 @@ def _driver_errors() -> tuple[type[Exception], ...]:
 def current() -> int:
     """The number of the device of this thread's context."""
     return 0 if SIMULATED else cuda.get_current_device().id
+
+
+def wait(stream: Any) -> None:
+    """Until all work of a stream is done."""
+    if SIMULATED:
+        stream.synchronize()
+    else:
+        checked(bindings().cuStreamSynchronize(stream.handle))
 
 
 def empty(nbytes: int) -> Any:
@@ -175,17 +191,39 @@ def pinned(shape: Sequence[int], dtype: str) -> np.ndarray:
 
 def resident(array: Any) -> bool:
     """Whether an array lies in device memory."""
-    return cuda.cudadrv.devicearray.is_cuda_ndarray(array) if SIMULATED else hasattr(array, "__cuda_array_interface__")
+    return isinstance(array, _ARRAY) or (not SIMULATED and hasattr(array, "__cuda_array_interface__"))
 
 
 def adopted(array: Any) -> Any:
     """An array of device memory, whoever made it, as one that kernels take; nothing is copied."""
-    return array if SIMULATED else cuda.as_cuda_array(array)
+    if SIMULATED or (isinstance(array, _ARRAY) and not array.stream):
+        return array  # as numba-cuda would find out in 10 us
+    return cuda.as_cuda_array(array)
 
 
 def address(array: Any) -> int:
     """Where an array of device memory begins."""
-    return array.__array_interface__["data"][0] if SIMULATED else array.__cuda_array_interface__["data"][0]
+    if SIMULATED:
+        return array.__array_interface__["data"][0]
+    if isinstance(array, _ARRAY):
+        return array.device_ctypes_pointer.value or 0  # a tenth of the time of the interface
+    return array.__cuda_array_interface__["data"][0]
+
+
+def array_at(place: int, nbytes: int) -> Any:
+    """Bytes of the device that belong to somebody else."""
+    interface = {"shape": (nbytes,), "typestr": "|u1", "data": (place, False), "version": 3}
+    return cuda.from_cuda_array_interface(interface, sync=False)
+
+
+def described(array: Any) -> tuple[Any, ...] | None:
+    """Where an array of device memory lies and how; None for one whose own stream has to be waited for, and for all else."""
+    if isinstance(array, _ARRAY):
+        return None if array.stream else (address(array), array.shape, array.strides, array.dtype)
+    found = getattr(array, "__cuda_array_interface__", None)
+    if found is None or found.get("stream") not in ORDERED or found.get("mask") is not None:
+        return None
+    return found["data"][0], found["shape"], found.get("strides"), found["typestr"]
 
 
 def place(array: Any) -> int:
@@ -196,6 +234,7 @@ def place(array: Any) -> int:
     return checked(api.cuPointerGetAttribute(api.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL, address(array)))
 
 
+@cache
 def bindings() -> Any:
     """The driver's own interface, for what numba.cuda does not offer."""
     from cuda.bindings import driver
@@ -213,12 +252,15 @@ def checked(result: tuple[Any, ...]) -> Any:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a device has: multiprocessors, threads and shared memory of a block, launches whose blocks all run at once."""
+    """What a device has: multiprocessors, threads and shared memory of a block, launches whose blocks all run at once, and how
+    many blocks a cluster may have, 0 where there are none.
+    """
 
     multiprocessors: int
     threads: int
     shared: int
     cooperative: bool
+    cluster: int = 0
 
 
 def limits() -> Limits:
@@ -227,10 +269,10 @@ def limits() -> Limits:
         return Limits(1, 4, 48 << 10, False)
     device = cuda.get_current_device()
     return Limits(device.MULTIPROCESSOR_COUNT, device.MAX_THREADS_PER_BLOCK, device.MAX_SHARED_MEMORY_PER_BLOCK_OPTIN,
-                  bool(device.COOPERATIVE_LAUNCH))
+                  bool(device.COOPERATIVE_LAUNCH), LARGEST_CLUSTER if device.CLUSTER_LAUNCH else 0)
 
 
-def prepared(kernel: Any, args: tuple[Any, ...], threads: int, shared: int, together: bool) -> int:
+def prepared(kernel: Any, args: tuple[Any, ...], threads: int, shared: int, together: bool, cluster: int = 1) -> int:
     """Compiles a kernel for these arguments, allows its blocks as much shared memory as there is, because other launches of it
     may want more, and with `together` sees to it that all blocks of a launch run at once. How many there is room for.
     """
@@ -241,8 +283,36 @@ def prepared(kernel: Any, args: tuple[Any, ...], threads: int, shared: int, toge
         compiled.cooperative = together
         wanted = api.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
         most = limits().shared - compiled.shared_mem_per_block  # the driver counts what the kernel has of its own
-        checked(api.cuKernelSetAttribute(wanted, most, compiled.library.get_cufunc().handle, device.id))
+        handle = compiled.library.get_cufunc().handle
+        checked(api.cuKernelSetAttribute(wanted, most, handle, device.id))
+        if cluster > PORTABLE_CLUSTER:
+            larger = api.CUfunction_attribute.CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED
+            checked(api.cuKernelSetAttribute(larger, 1, handle, device.id))
         return compiled.max_cooperative_grid_blocks(threads, shared)
+
+
+def configured(launch: Any) -> tuple[Any, Any]:
+    """A launch as the driver's own call takes it: how it is started, and the function."""
+    with device_errors():
+        compiled, api = launch.kernel.compile(tuple(map(launch.kernel.typeof_pyval, launch.args))), bindings()
+        function = checked(api.cuKernelGetFunction(compiled.library.get_cufunc().handle))
+    config = api.CUlaunchConfig()
+    config.gridDimX, config.gridDimY, config.gridDimZ = _three(launch.blocks)
+    config.blockDimX, config.blockDimY, config.blockDimZ = _three(launch.threads)
+    config.sharedMemBytes, asked = launch.shared, api.CUlaunchAttribute()
+    if compiled.cooperative:
+        asked.id, asked.value.cooperative = api.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_COOPERATIVE, 1
+    elif launch.cluster > 1:
+        asked.id, of = api.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION, asked.value.clusterDim
+        of.x, of.y, of.z = launch.cluster, 1, 1
+    if compiled.cooperative or launch.cluster > 1:
+        config.attrs, config.numAttrs = [asked], 1
+    return config, function
+
+
+def _three(counts: Any) -> tuple[int, ...]:
+    given = counts if isinstance(counts, tuple) else (counts,)
+    return (*map(int, given), 1, 1)[:3]
 
 
 def machine() -> dict[str, Callable[..., Any]]:
@@ -269,16 +339,22 @@ def _dot4_by_bytes(x: Any, w: Any, total: Any) -> np.int32:
     return np.int32(total + pair[:4] @ pair[4:])
 
 
+def extending() -> tuple[Any, Any, Any]:
+    """What instructions are made with: llvmlite's ir, the code generator's helpers, and the decorator."""
+    from llvmlite import ir
+    from numba.cuda import cgutils
+    from numba.cuda.extending import intrinsic
+
+    return ir, cgutils, intrinsic
+
+
 def on_element(code: str, bits: int, simulated: Callable[..., Any]) -> Any:
     """`instruction(array, i)`: an instruction of PTX on the address $1 of an element in global memory, which gives an
     integer $0 of that many bits; with bits=0 it gives nothing, and $0 is the address.
     """
     if SIMULATED:
         return simulated
-    from llvmlite import ir
-    from numba.cuda import cgutils
-    from numba.cuda.extending import intrinsic
-
+    ir, cgutils, intrinsic = extending()
     found, kind = (ir.IntType(bits), types.Integer.from_bitwidth(bits)) if bits else (ir.VoidType(), types.void)
     constraints = "=l,l,~{memory}" if bits else "l"
 
@@ -298,9 +374,7 @@ def on_element(code: str, bits: int, simulated: Callable[..., Any]) -> Any:
 
 def _dot4() -> Any:
     """`dot4(x, w, total)`: total plus the products of the four signed bytes of two words: one instruction from 6.1 on."""
-    from llvmlite import ir
-    from numba.cuda.extending import intrinsic
-
+    ir, _, intrinsic = extending()
     word, sum_of = ir.IntType(32), types.int32
 
     @intrinsic

@@ -1,20 +1,29 @@
 """Blocks that share the units of some rows of the batch: one launch for all steps, or one for each phase of a step.
 
-Both run the same time step. The states are in `work`, in global memory, and a block reads all of h before its product. In the
-first form the blocks of the same rows meet at a barrier when h is written, which works only where all blocks of the launch are
-resident at once; in the second the end of a launch is where they meet.
+All run the same time step. In two forms the states are in `work`, in global memory, and a block reads all of h before its
+product. In the first the blocks of the same rows meet at a barrier when h is written, which works only where all blocks of the
+launch are resident at once; in the second the end of a launch is where they meet.
+
+In the third the blocks of the same rows are a cluster. Each has the states in its own shared memory, whole, and sends what it
+computes of h to the others. They meet once a phase, which is enough as h is read at `now` and written at `other`: between two
+meetings a block reads one of the two and is sent the other. What was read is sent anew only behind a meeting, to which all come
+when they have read it, and what was sent is read only behind one, at which it has arrived. r h of a GRU with the reset gate
+before the product is sent in the first phase and read in the second, with a meeting behind each. The first meeting is before
+anything is sent, since a block may be sent to only once it runs; the last is behind what is sent in the last step, since a
+block may not end while it is sent to.
 """
 
 from functools import cache
 from typing import Any
 
-from edgelstm.cuda import onchip, states
+from edgelstm.cuda import onchip, peers, states
 from edgelstm.cuda.arguments import sequence
 from edgelstm.cuda.cells import all_cells
 from edgelstm.cuda.driver import cuda, on_element, types
 from edgelstm.cuda.launching import RECURRENT_THREADS, jit
 from edgelstm.cuda.scalars import device
-from edgelstm.cuda.sweeps import BYTES, Access, Block, sharing, width
+from edgelstm.cuda.shares import sharing
+from edgelstm.cuda.sweeps import BYTES, Access, Block, width
 from edgelstm.kernels.recurrent import Step
 
 LINE = 16  # int64 of a cache line: the counters of different groups of rows lie apart
@@ -24,29 +33,71 @@ LINE = 16  # int64 of a cache line: the counters of different groups of rows lie
 def persistent(name: str, form: str, rows: int, resident: bool) -> Any:
     """All steps in one launch. `counters`: LINE words for each group of rows, zero before the first launch."""
     cell = all_cells()[name]
-    phases = tuple(_turns(phase, rows) for phase in cell.phases(form, rows, Access(True, resident)))
-    first, last, several = phases[0], phases[-1], len(phases) == 2
     opened, divided = onchip.opener(cell, form, resident), _divided(rows, resident)
+    walk = _walk([_turns(phase, rows) for phase in cell.phases(form, rows, Access(True, resident))], meet)
     read, write = (_all(copy(cell, rows), rows) for copy in (states.reader, states.writer))
 
     def grid(arrays, starts, ends, weights, options, scale, counters, sizes):
         block, q = divided(sizes), sequence(arrays, arrays.work, sizes.batch, sizes, scale)
         panels = opened(block, q.units, weights, sizes.weights)
-        now, other = 0, sizes.batch * width(sizes.units)
-        read(block, q, now, starts, sizes.turns)
+        read(block, q, 0, starts, sizes.turns)
         meet(counters)
-        for s in range(q.steps):
-            step = Step(q.steps - 1 - s if q.reverse else s, s == 0, now, other, 0, q.units, 0)
-            first(q, step, block, panels, options, sizes.turns)
-            if several:
-                meet(counters)
-                last(q, step, block, panels, options, sizes.turns)
-            if s + 1 < q.steps:
-                meet(counters)
-            now, other = other, now
+        now = walk(q, block, panels, options, sizes.turns, counters)
         write(block, q, now, ends, sizes.turns)
 
     return jit(grid, RECURRENT_THREADS)
+
+
+@cache
+def clustered(name: str, form: str, rows: int) -> Any:
+    """All steps in one launch of clusters, whose blocks take their rows at once and have their weights in shared memory."""
+    cell = all_cells()[name]
+    opened, divided = onchip.opener(cell, form, True), _divided(rows, True)
+    walk = _walk([_once(phase) for phase in cell.phases(form, rows, Access(False, True, True))], peers.meet)
+    read, write = states.reader(cell, rows), states.writer(cell, rows)
+
+    def cluster(arrays, starts, ends, weights, options, scale, sizes):
+        work, block = cuda.shared.array(0, types.float32, BYTES), divided(sizes)
+        block = Block(block.thread, block.threads, block.batch, block.first, 0, block.begin, block.end, block.partial,
+                      work[sizes.prepared:], block.share)
+        q = sequence(arrays, work, rows, sizes, scale)
+        panels = opened(block, q.units, weights, sizes.weights)
+        read(_of_all_units(block, q.units), q, 0, starts)
+        peers.meet(0)
+        now = walk(q, block, panels, options, 1, 0)
+        peers.meet(0)
+        write(block, q, now, ends)
+
+    return jit(cluster, RECURRENT_THREADS)
+
+
+@device
+def _of_all_units(block, units):
+    """The block as if it had no other beside it."""
+    return Block(block.thread, block.threads, block.batch, block.first, block.local, 0, width(units), block.partial,
+                 block.staged, block.share)
+
+
+def _walk(phases: list[Any], meet: Any) -> Any:
+    """`walk(sequence, block, panels, options, turns, counters) -> now`: all steps, h from 0 on to `now`. Blocks meet between
+    phases.
+    """
+    first, last, several = phases[0], phases[-1], len(phases) == 2
+
+    def walk(q, block, panels, options, turns, counters):
+        now, other = 0, q.batch * width(q.units)
+        for s in range(q.steps):
+            step = Step(q.steps - 1 - s if q.reverse else s, s == 0, now, other, 0, q.units, 0)
+            first(q, step, block, panels, options, turns)
+            if several:
+                meet(counters)
+                last(q, step, block, panels, options, turns)
+            if s + 1 < q.steps:
+                meet(counters)
+            now, other = other, now
+        return now
+
+    return device(walk)
 
 
 @cache
@@ -104,6 +155,11 @@ def _turns(phase: Any, rows: int) -> Any:
     return device(run)
 
 
+def _once(phase: Any) -> Any:
+    """A phase for blocks that take all their rows at once: the loop over turns would cost registers."""
+    return device(lambda q, step, block, weights, options, turns: phase(q, step, block, weights, options))
+
+
 def _all(copy: Any, rows: int) -> Any:
     """The copy of states for all rows of a block."""
     def run(block, q, now, arrays, turns):
@@ -116,6 +172,9 @@ def _all(copy: Any, rows: int) -> Any:
 _acquire = on_element("ld.acquire.gpu.global.s64 $0, [$1];", 64, lambda array, i: array[i])
 
 
+_TURN = 1 << 31
+
+
 @device
 def meet(counters):
     """Returns when all blocks of these rows have come, and what they wrote before can be read past the first cache.
@@ -126,9 +185,8 @@ def meet(counters):
     if cuda.threadIdx.x == 0:
         at, blocks = cuda.blockIdx.y * LINE, cuda.gridDim.x
         cuda.threadfence()
-        before = cuda.atomic.add(counters, at, 1)
-        goal = (before // blocks + 1) * blocks
-        while _acquire(counters, at) < goal:
+        before = cuda.atomic.add(counters, at, _TURN - blocks + 1 if cuda.blockIdx.x == 0 else 1)
+        while (_acquire(counters, at) ^ before) & _TURN == 0:
             pass
         cuda.threadfence()
     cuda.syncthreads()

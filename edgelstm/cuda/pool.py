@@ -15,6 +15,7 @@ from edgelstm import rows
 from edgelstm.cuda import driver
 from edgelstm.cuda.driver import cuda, on
 from edgelstm.cuda.launching import THREADS, Launch, blocks_for, jit, launch
+from edgelstm.cuda.ready import filling, put
 from edgelstm.cuda.resident import View
 from edgelstm.errors import DeviceError
 from edgelstm.graph import Port
@@ -93,6 +94,7 @@ class DevicePool(Pool):
         self._memory = programs.stream_memory(self._capacity)
         self._starts = {name: _start_bytes(view, initial) for name, (view, initial) in programs.stream_memory(1).slots.items()}
         self._checker = make()
+        self._frame, _ = self._checker.buffers()
         self._batches: dict[int, _Batch] = {}
 
     def __len__(self) -> int:
@@ -110,13 +112,23 @@ class DevicePool(Pool):
     def step(self, frames: Mapping[int, Any]) -> dict[int, Any]:
         """One time step of every stream that has a frame, given on the host; the others stay as they are."""
         with self._lock:
-            numbers = [self._row(handle) for handle in frames]
-            fitted = [self._checker.fitted(frame) for frame in frames.values()]
-            if not numbers:
+            if not frames.keys() <= self._rows.keys():
+                self._row(next(handle for handle in frames if handle not in self._rows))
+            if not frames:
                 return {}
-            found = self._batch(len(numbers)).run(numbers, fitted)
-        return {handle: arrays[0] if len(arrays) == 1 else list(arrays)
-                for handle, arrays in zip(frames, zip(*found, strict=True), strict=True)}
+            numbers = [self._rows[handle] for handle in frames]
+            found = self._batch(len(numbers)).run(numbers, self._columns(list(frames.values())))
+        if len(found) == 1:
+            return dict(zip(frames, found[0], strict=True))
+        return {handle: list(arrays) for handle, arrays in zip(frames, zip(*found, strict=True), strict=True)}
+
+    def _columns(self, frames: list[Any]) -> list[Sequence[np.ndarray]]:
+        """For every input the arrays of all streams. Raises ShapeError."""
+        if isinstance(self._frame, np.ndarray):
+            shape, dtype = self._frame.shape, self._frame.dtype
+            if all([type(frame) is np.ndarray and frame.shape == shape and frame.dtype == dtype for frame in frames]):
+                return [frames]  # a quarter of the time of what follows
+        return list(zip(*map(self._checker.fitted, frames), strict=True))
 
     def close(self, handle: int) -> None:
         with self._lock:
@@ -135,8 +147,7 @@ class DevicePool(Pool):
             for slot in self._slots:
                 memory = self._memory.slots[slot.name][0].memory
                 for o, part in enumerate(self._starts[slot.name].reshape(slot.outer, slot.inner)):
-                    begin = (o * self._capacity + row) * slot.inner
-                    memory[begin : begin + slot.inner].copy_to_device(part)
+                    put(memory, (o * self._capacity + row) * slot.inner, part)
 
     def _batch(self, count: int) -> "_Batch":
         """The programs for the next power of two of streams."""
@@ -164,15 +175,18 @@ class _Batch:
                                for back in (False, True))
         self._frames = [_rows_of(p, array) for p, array in zip(graph.inputs, ins, strict=True) if p.name not in memory.explicit]
         self._results = [_rows_of(p, array) for p, array in zip(graph.outputs, outs, strict=True) if p.name not in shown]
-        told = [lambda stream: numbers.copy_to_device(self._numbers, stream)]
-        self._run = programs.session(program, memory).door([*ins, *outs], [*told, *gather], scatter)
+        told = filling([(numbers, self._numbers)])
+        self._run = programs.session(program, memory).door([*ins, *outs], [told, *gather], scatter)
 
-    def run(self, numbers: Sequence[int], frames: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
+    def run(self, numbers: Sequence[int], columns: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
         """The outputs of the rows with these numbers, each with the rows first."""
         count = len(numbers)
         self._numbers[:count], self._numbers[count:] = numbers, -1
-        for target, arrays in zip(self._frames, zip(*frames, strict=True), strict=True):
-            np.stack(arrays, out=target[:count])
+        for target, arrays in zip(self._frames, columns, strict=True):
+            if target.ndim > 1 and target.flags.c_contiguous:  # a fifth of the time of np.stack
+                np.concatenate(arrays, out=target[:count].reshape(-1, *target.shape[2:]))
+            else:
+                np.stack(arrays, out=target[:count])
         self._run()
         return [rows_of[:count].copy() for rows_of in self._results]
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from edgelstm.cuda import integer_products, scalars, tiles
+from edgelstm.cuda import gathers, integer_products, scalars, tiles
 from edgelstm.cuda.driver import LANES, types
-from edgelstm.cuda.fusing import Activation, function
+from edgelstm.cuda.expressions import Row, Stored, function, given, storing
 from edgelstm.cuda.launching import Args, Launch, Twin, launch
 from edgelstm.cuda.rounding import ROW_WORDS
 from edgelstm.cuda.scalars import device
@@ -88,16 +88,33 @@ def _multiply(tile: Tile) -> Any:
 
 
 @cache
-def kernel(form: str, tile: Tile, activation: Activation | None = None) -> Any:
-    """The kernel of a format, which may apply an activation to its results; see tiles.kernel."""
+def kernel(form: str, tile: Tile, table: Row | None = None, stored: Stored | None = None) -> Any:
+    """The kernel of a format, see tiles.kernel; it may read rows of a table, and store an expression of each result. What these
+    need lies behind the numbers of place.
+    """
     made = integer_products.FORMS[form](tile) if form in integer_products.FORMS else _floats(form, tile)
-    return tiles.kernel(made if activation is None else _activated(made, activation), tile)
+    if table is not None:
+        made = _looked_up(made, table)
+    if stored is not None:
+        store = storing(stored)
+        made = replace(made, store=device(lambda y, at, result, place: store(y, at, result, place[6])))
+    return tiles.kernel(made, tile)
 
 
-def _activated(form: Form, activation: Activation) -> Form:
-    finished, applied = form.finished, function(activation)
-    return replace(form, finished=device(lambda sums, e, start, x, at, scale, sizes: applied(
-        finished(sums, e, start, x, at, scale, sizes))))
+def _looked_up(form: Form, row: Row) -> Form:
+    """The rows of x are rows of a table."""
+    index, element, scale = function(row.index), gathers.element(row.form), row.at + 1
+
+    if row.form == "plain":
+        return replace(form, row_at=device(lambda number, sizes, place: index(place[6], number, np.float32(0.0)) * sizes[3]))
+
+    def row_at(number, sizes, place):
+        return index(place[6], number, np.float32(0.0))
+
+    def x_word(x, found, k, sizes, place):
+        return element(x, place[6][scale], found, k, sizes[3])
+
+    return replace(form, row_at=device(row_at), x_word=device(x_word))
 
 
 def _launches(form: str, vectors: int, args: Args, sizes: tuple[int, ...], place: tuple[int, ...]) -> list[Launch]:
@@ -106,15 +123,23 @@ def _launches(form: str, vectors: int, args: Args, sizes: tuple[int, ...], place
         return []
     tile = FLAT if rows <= FLAT.rows * 2 else TALL
     blocks = (-(-rows // tile.rows), -(-n_out // tile.columns))
-    chosen = kernel(form, tile, args.get("activation"))
+    table, stored = args.get("table"), args.get("stored")
+    place = place if table is stored is None else (*place, given(args))
+    chosen = kernel(form, tile, table, stored)
     return [launch(chosen, blocks, tile.threads, args["x"], args["w"], args["bias"], args["y"], sizes, place, vectors * LANES)]
+
+
+def rows(args: Args) -> Args:
+    """What a call is told of the rows that its product reads elsewhere."""
+    return {name: value for name, value in args.items() if name in ("table", "rows_at") or name.startswith("given")}
 
 
 def gemm(form: str, vectors: int) -> Twin:
     """The twin of gemm1, gemm3 and gemm4."""
     def bind(args: Args) -> list[Launch]:
-        sizes = args["rows"], max(1, args["rows"]), 1, args["n_in"], args["n_out"]
-        return _launches(form, vectors, args, sizes, (0, 0, args["x_stride"], 0, 0, args["y_stride"]))
+        start, count, far, near = args.get("rows_at", (0, max(1, args["rows"]), 0, args["x_stride"]))
+        sizes = args["rows"], count, 1, args["n_in"], args["n_out"]
+        return _launches(form, vectors, args, sizes, (start, far, near, 0, 0, args["y_stride"]))
 
     return Twin(bind)
 

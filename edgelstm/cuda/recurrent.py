@@ -1,7 +1,6 @@
 """Twins of the recurrent kernels: the launches of the form that `forms.plan_recurrent` chooses for a layer on this device."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from edgelstm.cuda.arguments import arrays, sizes, states
 from edgelstm.cuda.cells import all_cells, weights
 from edgelstm.cuda.driver import LANES, limits
 from edgelstm.cuda.forms import Form, Layer
-from edgelstm.cuda.launching import Args, Launch, Twin, launch, resident_blocks
+from edgelstm.cuda.launching import Args, Launch, Twin, launch, launch_clusters, resident_blocks
 from edgelstm.cuda.rounding import ROW_WORDS, quantize
 
 COUNTERS = 2 * grid.LINE  # float32 of the counter of a group of rows
@@ -21,13 +20,12 @@ def _bound(name: str, form: str, args: Args) -> list[Launch]:
     layer = Layer(name, form, args["batch"], args["units"], args["steps"])
     if layer.batch == 0:
         return []
-    plan = forms.plan_recurrent(limits(), layer)
-    if plan.kind == forms.PERSISTENT:
-        found = _persistent(layer, plan, args)
-        if found:
-            return found
-        plan = forms.plan_recurrent(replace(limits(), cooperative=False), layer)
-    return _whole(layer, plan, args) if plan.kind == forms.WHOLE else _stepwise(layer, plan, args)
+    made = {forms.WHOLE: _whole, forms.CLUSTER: _cluster, forms.PERSISTENT: _persistent, forms.STEPWISE: _stepwise}
+    device, found = limits(), []
+    while not found:
+        plan = forms.plan_recurrent(device, layer)
+        found, device = made[plan.kind](layer, plan, args), forms.without(device, plan)
+    return found
 
 
 def _given(layer: Layer, args: Args) -> tuple[Any, ...]:
@@ -41,9 +39,17 @@ def _scale(args: Args) -> np.float32:
 
 
 def _whole(layer: Layer, plan: Form, args: Args) -> list[Launch]:
-    kernel = whole.kernel(layer.cell, layer.form, plan.rows, plan.resident)
+    kernel = whole.kernel(layer.cell, layer.form, plan.rows, plan.resident, plan.held)
     return [launch(kernel, plan.blocks[1], plan.threads, arrays(args), *states(all_cells()[layer.cell], args),
                    *_given(layer, args), _scale(args), sizes(args, plan), shared=plan.shared)]
+
+
+def _cluster(layer: Layer, plan: Form, args: Args) -> list[Launch]:
+    """No launch where the device holds fewer of these clusters at once than the plan took for granted."""
+    kernel = grid.clustered(layer.cell, layer.form, plan.rows)
+    return launch_clusters(kernel, plan.blocks, plan.threads, arrays(args), *states(all_cells()[layer.cell], args),
+                           *_given(layer, args), _scale(args), sizes(args, plan), shared=plan.shared,
+                           at_once=forms.clusters_at_once(limits(), plan))
 
 
 def _persistent(layer: Layer, plan: Form, args: Args) -> list[Launch]:
@@ -87,7 +93,7 @@ def _step_twin(name: str, gates: int) -> Callable[[str], Twin]:
         n_out, p = gates * -(-units // LANES) * LANES, given[_counters(args) + _frame_words(form, args):]
         frame, prepared = _frame(form, args, given[_counters(args):])
         first = {"x": frame, "w": args["w"], "bias": args["bias"], "y": p, "rows": 1, "n_in": args["n_in"], "n_out": n_out,
-                 "x_stride": 0, "y_stride": 0}
+                 "x_stride": 0, "y_stride": 0, **products.rows(args)}
         null = args["bias"][:0]
         second = {"p": p, "mask": args["none"], "batch": 1, "steps": 1, "units": units, "p_t": 0, "p_b": 0, "y_t": 0, "y_b": 0,
                   "reverse": 0, "hold": 0, "work": p[n_out:], "r": args["r"], "y": args["y"], "rb": args.get("rb", null),

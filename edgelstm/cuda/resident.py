@@ -7,6 +7,7 @@ import numpy as np
 
 from edgelstm.cuda import driver
 from edgelstm.cuda.driver import adopted, cuda, on
+from edgelstm.cuda.ready import put
 from edgelstm.errors import DeviceError, ShapeError
 from edgelstm.ports import Port
 
@@ -34,7 +35,7 @@ class View:
         array = np.ascontiguousarray(np.broadcast_to(np.asarray(value, self.dtype), self.shape))
         if self.memory.size:
             with on(self._number):
-                self.memory.copy_to_device(array.reshape(-1).view(np.uint8))
+                put(self.memory, 0, array.reshape(-1).view(np.uint8))
 
 
 def raw(array: Any) -> Any:
@@ -43,12 +44,8 @@ def raw(array: Any) -> Any:
 
 
 def borrowed(array: Any) -> Any:
-    """The same memory, which does not keep it alive: for launches that are kept longer than the arrays they were made for."""
-    if not array.size:
-        return array
-    if driver.SIMULATED:
-        return cuda.cudadrv.devicearray.FakeCUDAArray(np.asarray(_Lent(array)))
-    return cuda.from_cuda_array_interface(array.__cuda_array_interface__, sync=False)
+    """The same memory of the simulator, which does not keep it alive: for launches that live longer than the user's arrays."""
+    return cuda.cudadrv.devicearray.FakeCUDAArray(np.asarray(_Lent(array))) if array.size else array
 
 
 class _Lent:

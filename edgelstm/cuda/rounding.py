@@ -111,9 +111,11 @@ def _largest() -> Any:
     def largest(thread, threads, source, tops):
         m, at, to = 0, source.at, thread // WARP
         while m < source.rows:
-            top, i = np.int32(0), thread
-            while i < source.n:
-                top, i = max(top, np.int32(bits(source.x[np.uint64(at + i)]) & 0x7FFFFFFF)), i + threads
+            top, first = np.int32(0), 0
+            while first < source.n:
+                if first + thread < source.n:
+                    top = max(top, np.int32(bits(source.x[np.uint64(at + first + thread)]) & 0x7FFFFFFF))
+                first += threads
             top = of_warp(top)
             if thread % WARP == 0:
                 tops[np.uint64(to)] = number(top)

@@ -5,12 +5,13 @@ vector, which is enough for code that never looks across lanes. What each member
 """
 
 import functools
+from collections.abc import Callable
 from types import CellType, FunctionType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from edgelstm.cuda.driver import SIMULATED, cuda, machine
+from edgelstm.cuda.driver import SIMULATED, cuda, extending, machine, types
 
 
 def narrowed(function: FunctionType, kind: type = np.float32) -> FunctionType:
@@ -33,6 +34,39 @@ def device(function: Any) -> Any:
         return function
     plain = SIMULATED and "cuda" not in function.__code__.co_names
     return function if plain else cuda.jit(function, device=True)
+
+
+def written_out(count: int, of: Callable[[int], Any], first: int = 0) -> Any:
+    """A function that calls of(0), of(1) and so on, of(count - 1); for loops longer than the compiler unrolls."""
+    if count == 1:
+        return of(first)
+    before, after = written_out(count // 2, of, first), written_out(count - count // 2, of, first + count // 2)
+
+    def both(*given):
+        before(*given)
+        after(*given)
+
+    return device(both)
+
+
+def anew() -> Any:
+    """`anew(n)`: n as an int64 of which the compiler knows nothing, so that it computes what depends on it where it is used,
+    instead of once before a loop at the price of a register throughout.
+    """
+    if SIMULATED:
+        return lambda n: n
+    ir, _, intrinsic = extending()
+
+    @intrinsic
+    def same(context: Any, n: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            word = ir.IntType(64)
+            code = ir.InlineAsm(ir.FunctionType(word, [word]), "mov.b64 $0, $1;", "=l,l", side_effect=True)
+            return builder.call(code, [context.cast(builder, values[0], signature.args[0], types.int64)])
+
+        return types.int64(n), codegen
+
+    return same
 
 
 class Vectors(SimpleNamespace):
@@ -96,16 +130,16 @@ def _memory(lanes: int) -> dict[str, Any]:
     lane = _lane(lanes)
 
     def load_part(p, i, n):
-        return p[i + lane()] if lane() < n else np.float32(0.0)
+        return p[np.uint64(i + lane())] if lane() < n else np.float32(0.0)
 
     def store_part(p, i, n, x):
         if lane() < n:
-            p[i + lane()] = x
+            p[np.uint64(i + lane())] = x
 
     def store(p, i, x):
-        p[i + lane()] = x
+        p[np.uint64(i + lane())] = x
 
-    return {"load": lambda p, i: p[i + lane()], "store": store, "load_part": load_part, "store_part": store_part,
+    return {"load": lambda p, i: p[np.uint64(i + lane())], "store": store, "load_part": load_part, "store_part": store_part,
             "index": lambda: np.float32(lane()), "is_null": lambda p: p.shape[0] == 0, "prefetch": lambda p, i: None}
 
 

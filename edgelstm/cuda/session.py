@@ -2,16 +2,18 @@
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from edgelstm.cuda import decode, driver, twins
 from edgelstm.cuda.decode import Call, Pointer
-from edgelstm.cuda.driver import cuda, empty, on, zeros
+from edgelstm.cuda.driver import SIMULATED, cuda, empty, on, wait, zeros
 from edgelstm.cuda.fusing import fused
-from edgelstm.cuda.graphs import Graph, Launches
+from edgelstm.cuda.graphs import Door, Graph
 from edgelstm.cuda.launching import Launch
+from edgelstm.cuda.ready import Launches, Movable, Places, each, emptying, filling, stand_in
 from edgelstm.cuda.resident import View, borrowed, raw
 from edgelstm.memory import address
 from edgelstm.program.operands import Space
@@ -58,8 +60,9 @@ def host_bytes(array: np.ndarray) -> np.ndarray:
 
 
 class CudaSession:
-    """One arena for one Program, and its launches for the ports it is bound to. Used by one thread at a time. Launches are kept
-    by the addresses of the ports, and keep none of them alive.
+    """One arena for one Program, and its launches, which are made once and follow the ports. Used by one thread at a time.
+
+    Graphs of the launches are kept by the addresses of the ports, and keep none of them alive.
 
     Ports are arrays of the host, which are copied, and of the device, which are not. Outputs in `hidden` stay on the device.
     """
@@ -72,9 +75,9 @@ class CudaSession:
             self._constants = [constants.get(array) for array in program.constants]
             self._null = constants.null
             self._arena, self._stream = zeros(program.arena_nbytes), cuda.stream()
-        self._buffers: dict[int, Any] = {}
+        self._buffers: dict[int, tuple[Any, Any]] = {}
         self._scratch: dict[int, Any] = {}
-        self._kept: dict[int, list[Launch]] = {}
+        self._movable: Movable | None = None
         self._graphs: OrderedDict[tuple[int, ...], Graph] = OrderedDict()
         self._graph: Graph | None = None
         self._fill: Launches = _nothing
@@ -84,14 +87,14 @@ class CudaSession:
         """The arrays of every input, then every output."""
         with on(self._number):
             places = self._places(ports)
-            key = tuple(driver.address(place) for place in places)
-            if key in self._graphs:
-                self._graphs.move_to_end(key)
+            if places in self._graphs:
+                self._graphs.move_to_end(places)
             else:
-                self._graphs[key] = Graph(self._launches(places), self._stream)
+                self._graphs[places] = Graph(self._launches(ports, places), self._stream)
             while len(self._graphs) > BINDINGS_KEPT:
                 self._graphs.popitem(last=False)
-            self._graph = self._graphs[key]
+            self._fill, self._empty = self._copies(ports)
+            self._graph = self._graphs[places]
 
     def run(self) -> None:
         """Compute the outputs from the inputs; they are complete when this returns, and every run takes a `bind` before it."""
@@ -101,50 +104,53 @@ class CudaSession:
             fill(self._stream)
             self._graph.run()
             empty_out(self._stream)
-            self._stream.synchronize()
+            wait(self._stream)
 
-    def door(self, ports: Sequence[Any], before: Sequence[Launch] = (), after: Sequence[Launch] = ()) -> Callable[[], None]:
+    def door(self, ports: Sequence[Any], before: Sequence[Launch | Launches] = (),
+             after: Sequence[Launch | Launches] = ()) -> Callable[[], None]:
         """A function of no argument that runs over these ports for good, in one graph together with all copies.
 
-        Arrays of the host should be pinned. `before` runs when the inputs are on the device, `after` when all is computed.
+        Arrays of the host must be pinned. `before` runs when the inputs are on the device, `after` when all is computed.
         """
         with on(self._number):
-            kernels = self._launches(self._places(ports))
-        fill, empty_out = self._fill, self._empty
+            kernels = self._launches(ports, self._places(ports))
+            fill, empty_out = self._copies(ports)
+            order = [fill, *each(before), kernels, *each(after), empty_out]
 
         def whole(stream: Any) -> None:
-            fill(stream)
-            for launch in before:
-                launch(stream)
-            kernels(stream)
-            for launch in after:
-                launch(stream)
-            empty_out(stream)
+            for launches in order:
+                launches(stream)
 
-        return _Door(Graph(whole, self._stream), self._stream, self._number)
+        return Door(Graph(whole, self._stream), self._number, self)
 
-    def _places(self, ports: Sequence[Any]) -> list[Any]:
-        """The device memory of every port as bytes; notes what has to be copied."""
-        places, ins, outs = [], [], []
-        for k, port in enumerate(ports):
-            if not isinstance(port, np.ndarray):
-                places.append(port.memory if isinstance(port, View) else borrowed(raw(port)))
-                continue
-            if k not in self._buffers:
-                memory = empty(port.nbytes)
-                self._buffers[k] = memory, memory[: port.nbytes]
-            memory, exact = self._buffers[k]
-            places.append(memory)
-            if port.nbytes and k < self._first_output:
-                ins.append((exact, host_bytes(port)))
-            elif port.nbytes and k not in self._hidden:
-                outs.append((exact, host_bytes(port)))
-        self._fill, self._empty = _filling(ins), _emptying(outs)
-        return places
+    def _places(self, ports: Sequence[Any]) -> tuple[int, ...]:
+        """Where on the device every port begins; those of the host have buffers there."""
+        return tuple([driver.address(self._buffer(k, port)[0] if isinstance(port, np.ndarray) else memory_of(port))
+                      for k, port in enumerate(ports)])
 
-    def _launches(self, ports: Sequence[Any]) -> Launches:
-        memory = {Space.ARENA: self._arena, Space.STATE: self._state} | {Space.PORTS + k: port for k, port in enumerate(ports)}
-        found = [launch for number, call in enumerate(self._calls) for launch in self._of(number, call, memory)]
+    def _buffer(self, k: int, port: np.ndarray) -> tuple[Any, Any]:
+        """What stands for an array of the host on the device, in words of 8 bytes and in its own length."""
+        if k not in self._buffers:
+            memory = empty(port.nbytes)
+            self._buffers[k] = memory, memory[: port.nbytes]
+        return self._buffers[k]
+
+    def _copies(self, ports: Sequence[Any]) -> tuple[Launches, Launches]:
+        """What fills the buffers of inputs of the host, and what empties those of outputs."""
+        pairs = [(k, (self._buffers[k][1], host_bytes(port))) for k, port in enumerate(ports)
+                 if isinstance(port, np.ndarray) and port.nbytes]
+        ins = [pair for k, pair in pairs if k < self._first_output]
+        outs = [pair for k, pair in pairs if k >= self._first_output and k not in self._hidden]
+        return filling(ins) if ins else _nothing, emptying(outs) if outs else _nothing
+
+    def _launches(self, ports: Sequence[Any], places: Places) -> Launches:
+        """The launches for ports at these places: made once, and on the simulator, which knows no addresses, every time."""
+        if not SIMULATED:
+            if self._movable is None:
+                self._movable = Movable(self.made([stand_in(k, _nbytes(port)) for k, port in enumerate(ports)]))
+            return partial(self._movable, places)
+        found = self.made([self._buffers[k][0] if isinstance(port, np.ndarray) else borrowed(raw(memory_of(port)))
+                           for k, port in enumerate(ports)])
 
         def launches(stream: Any) -> None:
             for launch in found:
@@ -152,20 +158,19 @@ class CudaSession:
 
         return launches
 
+    def made(self, ports: Sequence[Any]) -> list[Launch]:
+        """All launches, for ports as bytes of the device."""
+        memory = {Space.ARENA: self._arena, Space.STATE: self._state} | {Space.PORTS + k: port for k, port in enumerate(ports)}
+        return [launch for number, call in enumerate(self._calls) for launch in self._of(number, call, memory)]
+
     def _of(self, number: int, call: Call, memory: Mapping[int, Any]) -> list[Launch]:
-        """The launches of a call; those of calls that touch no port are made once."""
-        if number in self._kept:
-            return self._kept[number]
+        """The launches of a call."""
         twin, args = twins.find(call.kernel), self._arguments(call, memory)
         if twin.scratch is not None:
             if number not in self._scratch:
                 self._scratch[number] = zeros(4 * twin.scratch(args)).view(np.float32)
             args["scratch"] = self._scratch[number]
-        found = twin.bind(args)
-        pointers = [value for value in call.args.values() if isinstance(value, Pointer) and value.constant < 0]
-        if all(pointer.space < Space.PORTS for pointer in pointers):
-            self._kept[number] = found
-        return found
+        return twin.bind(args)
 
     def _arguments(self, call: Call, memory: Mapping[int, Any]) -> dict[str, Any]:
         nulls = decode.null_dtypes(call)
@@ -180,36 +185,18 @@ class CudaSession:
         return block[pointer.offset :].view(np.dtype(pointer.dtype))
 
 
-class _Door:
-    """A graph and the wait for its end."""
+def memory_of(port: Any) -> Any:
+    """The array of the device that holds a port."""
+    return port.memory if isinstance(port, View) else port
 
-    def __init__(self, graph: Graph, stream: Any, number: int) -> None:
-        self._graph, self._stream, self._number = graph, stream, number
 
-    def __call__(self) -> None:
-        with on(self._number):
-            self._graph.run()
-            self._stream.synchronize()
+def _nbytes(port: Any) -> int:
+    array = port if isinstance(port, np.ndarray) else memory_of(port)
+    return int(np.prod(array.shape, dtype=np.int64)) * np.dtype(array.dtype).itemsize
 
 
 def _nothing(stream: Any) -> None:
     """No copies."""
-
-
-def _filling(pairs: Sequence[tuple[Any, np.ndarray]]) -> Launches:
-    def fill(stream: Any) -> None:
-        for memory, array in pairs:
-            memory.copy_to_device(array, stream)
-
-    return fill
-
-
-def _emptying(pairs: Sequence[tuple[Any, np.ndarray]]) -> Launches:
-    def copy(stream: Any) -> None:
-        for memory, array in pairs:
-            memory.copy_to_host(array, stream)
-
-    return copy
 
 
 class CudaPool:

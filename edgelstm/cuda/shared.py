@@ -70,48 +70,6 @@ def _lookup(body: Any) -> Part:
     return lambda p, s, i, n: body(p[0][i:], p[1], p[2][i:], 1)
 
 
-@device
-def _at(i, d, s):
-    """The offset of element i of a box with lengths d, along strides s."""
-    at = i % d[5] * s[5]
-    i //= d[5]
-    at += i % d[4] * s[4]
-    i //= d[4]
-    at += i % d[3] * s[3]
-    i //= d[3]
-    at += i % d[2] * s[2]
-    i //= d[2]
-    at += i % d[1] * s[1]
-    return at + i // d[1] * s[0]
-
-
-def _broadcast(body: Any) -> Part:
-    """steps: the strides of a and of b; numbers: lengths."""
-    def part(p, s, i, n):
-        a, b = s[0], s[1]
-        body(p[0][_at(i, n, a):], p[1][_at(i, n, b):], p[2][i:], 1, 1, 1, 1, 1, 1,
-             a[0], a[1], a[2], a[3], a[4], a[5], b[0], b[1], b[2], b[3], b[4], b[5])
-
-    return part
-
-
-def _where(body: Any) -> Part:
-    def part(p, s, i, n):
-        c, a, b = s[0], s[1], s[2]
-        body(p[0][_at(i, n, c):], p[1][_at(i, n, a):], p[2][_at(i, n, b):], p[3][i:], 1, 1, 1, 1, 1, 1,
-             c[0], c[1], c[2], c[3], c[4], c[5], a[0], a[1], a[2], a[3], a[4], a[5], b[0], b[1], b[2], b[3], b[4], b[5])
-
-    return part
-
-
-def _copy(body: Any) -> Part:
-    """steps: strides of x, of y, and where they start."""
-    def part(p, s, i, n):
-        p[1][s[2][1] + _at(i, n, s[1])] = p[0][s[2][0] + _at(i, n, s[0])]
-
-    return part
-
-
 def _matmul(body: Any) -> Part:
     """numbers: rows, inner, columns, n1, n2; steps: starts and the strides of the batch axes; i counts elements of y."""
     def part(p, s, i, n):
@@ -129,10 +87,6 @@ def _matmul(body: Any) -> Part:
         p[2][start[2] + b * s[3][0] + q * s[3][1] + r * s[3][2] + row * n[2] + column] = total
 
     return part
-
-
-def _six(args: Args, prefix: str) -> tuple[int, ...]:
-    return tuple(args[f"{prefix}{axis}"] for axis in range(6))
 
 
 def _three(args: Args, prefix: str) -> tuple[int, ...]:
@@ -158,7 +112,7 @@ def _kernel(name: str, part: Callable[[Any], Part], lanes: int, wide: bool) -> A
 
 
 def _body(name: str, lanes: int, wide: bool) -> Any:
-    if name == "matmul" or name.startswith("copy"):
+    if name == "matmul":
         return _nothing
     body = kernels.get(name).factory(scalars.make(lanes, wide))
     return scalars.narrowed(body, np.float64 if wide else np.float32)
@@ -215,24 +169,13 @@ def _many(args: Args) -> int:
     return LANES
 
 
-def _flat_twin(name: str, wide: bool) -> Twin:
-    return over(name, _pair, _flat, wide=wide)
-
-
 def twin(name: str) -> Twin | None:
     """The twin of a kernel, None where this file has none."""
     if name in _OTHERS:
         return _OTHERS[name](name)
     params = [param for param, _ in kernels.get(name).params]
-    if params[:3] == ["x", "y", "n"] or name.startswith("clamp_"):
-        return _flat_twin(name, wide=name.startswith(("cast", "clamp", "not", "is_nan", "integer")))
-    if params[:3] == ["a", "b", "y"] and params[3:4] == ["d0"]:
-        vector = name in ("add_f32", "sub_f32", "mul_f32", "div_f32", "minimum_f32", "maximum_f32", "prelu_f32")
-        return over(name, _broadcast, lambda a: ((a["a"], a["b"], a["y"]), (_six(a, "a"), _six(a, "b")), _size(_six(a, "d")),
-                                                 _six(a, "d")), wide=not vector)
-    if name.startswith("where_"):
-        return over(name, _where, lambda a: ((a["condition"], a["a"], a["b"], a["y"]),
-                                             (_six(a, "c"), _six(a, "a"), _six(a, "b")), _size(_six(a, "d")), _six(a, "d")))
+    if name.startswith("integer") and params[:3] == ["x", "y", "n"]:
+        return over(name, _pair, _flat)
     if name.startswith("fill_"):
         return over(name, _one, lambda a: ((a["y"],), (1,), a["n"], (a["value"],)))
     if name.startswith(("reduce_", "arg_max_")):
@@ -271,6 +214,4 @@ _OTHERS: dict[str, Callable[[str], Twin]] = {
         tuple(a[key] for key in ("n_in", "n_out", "extra", "activation", "y_word", "limit"))))),
     **dict.fromkeys(("integer_softmax_i8", "integer_softmax_i16"), lambda name: over(name, _integer_softmax, lambda a: (
         (a["x"], a["table"], a["y"]), (1,), a["rows"], (a["n"], a["word"])))),
-    **dict.fromkeys(("copy1", "copy4"), lambda name: over(name, _copy, lambda a: (
-        (a["x"], a["y"]), (_six(a, "xs"), _six(a, "ys"), (a["x_start"], a["y_start"])), _size(_six(a, "n")), _six(a, "n")))),
 }

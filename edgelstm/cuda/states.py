@@ -21,26 +21,23 @@ def writer(cell: Cell, rows: int) -> Any:
 
 @device
 def _read(block, rows, units, work, at, source):
-    span = block.end - block.begin
-    for i in range(block.thread, rows * span, block.threads):
-        m = i // span
-        unit, row = block.begin + i - m * span, block.first + m
-        if row < block.batch:
+    for m in range(rows):
+        unit, row, to = block.begin + block.thread, block.first + m, at + (block.local + m) * width(units)
+        while row < block.batch and unit < block.end:
             value = np.float32(0.0)
             if source.shape[0] > 0 and unit < units:
-                value = source[row * units + unit]
-            work[at + (block.local + m) * width(units) + unit] = value
+                value = source[np.uint64(row * units + unit)]
+            work[np.uint64(to + unit)] = value
+            unit += block.threads
 
 
 @device
 def _write(block, rows, units, work, at, target):
-    span = block.end - block.begin
-    if target.shape[0] > 0:
-        for i in range(block.thread, rows * span, block.threads):
-            m = i // span
-            unit, row = block.begin + i - m * span, block.first + m
-            if row < block.batch and unit < units:
-                target[row * units + unit] = work[at + (block.local + m) * width(units) + unit]
+    for m in range(rows if target.shape[0] > 0 else 0):
+        unit, row, found = block.begin + block.thread, block.first + m, at + (block.local + m) * width(units)
+        while row < block.batch and unit < min(block.end, units):
+            target[np.uint64(row * units + unit)] = work[np.uint64(found + unit)]
+            unit += block.threads
 
 
 def _carried(cell: Cell, rows: int, copy: Any) -> Any:

@@ -12,29 +12,27 @@ from edgelstm.arrays import check_names, named_inputs
 from edgelstm.cuda import driver, resident
 from edgelstm.cuda.driver import on
 from edgelstm.errors import DeviceError, ShapeError
-from edgelstm.stream import Stream
+from edgelstm.stream import IN_USE, Stream
 
 if TYPE_CHECKING:
     from edgelstm.cuda.backend import CudaPrograms
     from edgelstm.cuda.session import CudaSession
     from edgelstm.program.plan import Program
 
-DOORS_KEPT = 16  # sets of addresses whose graph of a step is kept
+DOORS_KEPT = 16  # sets of arrays whose graph of a step is kept
 BLOCKS_KEPT = 2  # programs of blocks whose session is kept
-ORDERED = (None, 1)  # streams of an array that need no wait: none named, and the legacy default stream, which all others follow
 
 
 class CudaStream(Stream):
     """Carries the recurrent states of `batch` parallel sequences on the device.
 
-    `step` and `run` take arrays of the device too and give such arrays, without copies. A step is fastest with the same arrays
-    every time: `step(frame, out)`, where the caller fills `frame` anew.
+    `step` and `run` take arrays of the device too and give such arrays, without copies. A step is fastest with arrays that come
+    again: `step(frame, out)`, where the caller fills `frame` anew.
     """
 
     def __init__(self, programs: "CudaPrograms", batch: int = 1) -> None:
         self._number = programs.number
-        self._doors: OrderedDict[tuple[int, ...], Callable[[], None]] = OrderedDict()
-        self._known_door: _KnownDoor | None = None
+        self._doors: OrderedDict[tuple[Any, ...], Callable[[], None]] = OrderedDict()
         self._blocks: OrderedDict[int, CudaSession] = OrderedDict()
         super().__init__(programs, batch)
 
@@ -44,15 +42,22 @@ class CudaStream(Stream):
 
     def step(self, frame: Any, out: Any = None) -> Any:
         """One time step; see Stream.step. Frames on the device are read in place, and the outputs are arrays of the device."""
-        known = self._known_door
-        if known is not None and known.of(frame, out):
-            with self._owned():
-                known.run()
-            return out
-        if not self._resident(frame):
+        if type(frame) is np.ndarray:
             return super().step(frame, out)
-        with self._owned():
-            return self._resident_step(frame, out)
+        door = self._doors.get((driver.described(frame), driver.described(out)))
+        if door is None and not self._resident(frame):
+            return super().step(frame, out)
+        try:
+            self._free.pop()
+        except IndexError:
+            raise DeviceError(IN_USE) from None
+        try:
+            if door is None:
+                return self._resident_step(frame, out)
+            door()
+            return out
+        finally:
+            self._free.append(None)
 
     def run(self, block: Any) -> Any:
         if not self._resident(block):
@@ -78,17 +83,21 @@ class CudaStream(Stream):
         self._open_for(given)
         with on(self._number):
             ins, outs = self._places(given), self._results(out)
-            key = tuple(driver.address(array) for array in (*ins, *outs) if driver.resident(array))
-            if key not in self._doors:
-                self._doors[key] = self._session.door([*ins, *outs])
+            shown = [outs[k] for k in self._shown]
+            seen = shown if out is None else out if isinstance(out, list | tuple) else [out]
+            self._door([*(given[name] for name in self._frame_names), *seen], [*ins, *outs])()
+        return out if out is not None else shown[0] if len(shown) == 1 else shown
+
+    def _door(self, arrays: Sequence[Any], ports: Sequence[Any]) -> Callable[[], None]:
+        """What steps over these arrays; it is kept where their own streams need not be waited for."""
+        key = tuple([driver.described(array) for array in arrays])
+        door = self._doors.get(key) or self._session.door(ports)
+        if None not in key:
+            self._doors[key] = door
             self._doors.move_to_end(key)
             while len(self._doors) > DOORS_KEPT:
                 self._doors.popitem(last=False)
-            self._doors[key]()
-        if driver.resident(frame) and driver.resident(out):
-            self._known_door = _KnownDoor(frame, out, self._doors[key])
-        shown = [outs[k] for k in self._shown]
-        return out if out is not None else shown[0] if len(shown) == 1 else shown
+        return door
 
     def _places(self, given: Mapping[str, Any]) -> list[Any]:
         """The memory of every input of a step: the states', and the frames'."""
@@ -129,27 +138,6 @@ class CudaStream(Stream):
         session.run()
         shown = [outputs[k] for k in self._shown]
         return shown[0] if len(shown) == 1 else shown
-
-
-class _KnownDoor:
-    """The arrays of the last step, where they lay, and its graph. For arrays that no other stream may still be writing."""
-
-    def __init__(self, frame: Any, out: Any, run: Callable[[], None]) -> None:
-        self._frame, self._out, self.run = frame, out, run
-        self._places = _place(frame), _place(out)
-
-    def of(self, frame: Any, out: Any) -> bool:
-        """Whether these are the same arrays in the same places."""
-        same = frame is self._frame and out is self._out
-        return same and None not in self._places and (_place(frame), _place(out)) == self._places
-
-
-def _place(array: Any) -> int | None:
-    """Where an array begins; None for one whose own stream has to be waited for."""
-    if driver.SIMULATED:
-        return driver.address(array)
-    interface = array.__cuda_array_interface__
-    return interface["data"][0] if interface.get("stream") in ORDERED else None
 
 
 def _named(array: Any) -> str:

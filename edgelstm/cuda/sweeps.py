@@ -15,43 +15,14 @@ import numpy as np
 from edgelstm.cuda import chunks, rounding, scalars
 from edgelstm.cuda.chunks import Chunk
 from edgelstm.cuda.driver import LANES, SIMULATED, cuda, on_element
+from edgelstm.cuda.peers import send
 from edgelstm.cuda.rounding import Floats, Prepared
-from edgelstm.cuda.scalars import device
-from edgelstm.kernels.recurrent import Place
+from edgelstm.cuda.scalars import anew, device, written_out
+from edgelstm.cuda.shares import PARTS, Share, unpacked, width
+from edgelstm.kernels.recurrent import Place, Sequence
 
 # Bytes of shared memory, and words where rows begin: for loads of four words.
 BYTES, ALIGNED = (None, -1) if SIMULATED else (16, -4)
-PARTS = 2 if SIMULATED else 4  # sums of a unit that are left for the thread which finishes it
-
-
-@device
-def width(units):
-    """Units rounded up to whole vectors."""
-    return (units + LANES - 1) // LANES * LANES
-
-
-class Share(NamedTuple):
-    """What a thread has, worked out once, because divisions are slow.
-
-    Of the products it has one of `parts` parts of the inputs, and the units `unit` and every so many threads further on. Its
-    first chunk is `line` chunks and `lane` words into the panel, the next `lines` chunks further on. Of the vectors of units of
-    every row it finishes that at (row, column), and then those that are `rows` rows and `columns` units further on. Of the sums
-    it adds up element `element` of the first PARTS parts, in sum number `sum` and every `sums` further on.
-    """
-
-    parts: int
-    part: int
-    unit: int
-    line: int
-    lane: int
-    lines: int
-    row: int
-    column: int
-    rows: int
-    columns: int
-    element: int
-    sum: int
-    sums: int
 
 
 class Block(NamedTuple):
@@ -71,28 +42,16 @@ class Block(NamedTuple):
     share: Share
 
 
-def sharing(resident: bool) -> Any:
-    """`share(thread, threads, begin, end)`: the share of a thread in the units from begin to end."""
-    def share(thread, threads, begin, end):
-        span, across = end - begin, width(end) - begin // LANES * LANES
-        parts, part, row = max(1, threads // span), thread // span, thread // across
-        beside = max(1, LANES // span) if resident else 1
-        line, number = part // beside, thread // (PARTS * span)
-        return Share(parts, part, thread - part * span, line, (part - line * beside) * span, parts // beside, row,
-                     thread - row * across, threads // across, threads % across, thread - number * PARTS * span, number,
-                     threads // (PARTS * span))
-
-    return device(share)
-
-
 class Panels(NamedTuple):
     """The recurrent weights of one product: `words[at:]` begins with those of the block's first unit; `source` is all of them
-    in global memory.
+    in global memory. `held`: the words of this thread's first chunks, where some are in its registers; the copy begins behind
+    the last of them.
     """
 
     words: Any
     at: int
     source: Any
+    held: Any
 
 
 class Weights(NamedTuple):
@@ -105,30 +64,37 @@ class Weights(NamedTuple):
 
 class Access(NamedTuple):
     """Where a step reads: `exchanged` where other blocks may have written the state, `resident` where the panels are the
-    block's copy in shared memory.
+    block's copy in shared memory, all but the first `held` chunks of every thread, which are in its registers. Where
+    `clustered`, each block of a cluster has all states in its shared memory, and what it writes of them goes to the others as
+    well.
     """
 
     exchanged: bool
     resident: bool
+    clustered: bool = False
+    held: int = 0
 
 
-def sweep(form: str, gates: int, rows: int, cell: Any, access: Access, *, biased: bool = False, projected: int = 0) -> Any:
+def sweep(form: str, gates: int, rows: int, cell: Any, access: Access, *, biased: bool = False, projected: int = 0,
+          written: Any = lambda q, step: step.other) -> Any:
     """`sweep(sequence, step, block, at, panels, rb, options)`: for every row and unit of the block the products of the state at
-    work[at:] with the panels, rb added where `biased`, then `cell`.
+    work[at:] with the panels, rb added where `biased`, then `cell`. `written(sequence, step)`: where in work it writes what a
+    next product reads.
     """
     chunk, projected = chunks.get(form, gates, rows), projected or gates
     count, ready, stage = rows * gates * chunk.sums, _ready(chunk, rows, access), _stage(rows)
-    multiply, fold = _multiply(chunk, count, _panel(chunk, access.resident)), _fold(chunk, count)
+    multiply, fold = _multiply(chunk, count, access, _held(form, gates, rows, access.held)), _fold(chunk, count)
     ask = _each(rows, _ask(projected))
-    finish = _each(rows, _finish(cell, _sums(chunk, gates, rows, access, biased), projected))
+    finish = _each(rows, _finish(cell, _sums(chunk, gates, rows, access, biased), projected, _sent(access, written)))
+    units_of, block_of = _afresh(chunk.prepared > 0 or access.held > 0)
 
     def run(q, step, block, x, at, panels, rb, options):
-        ask(q, step, block, panels, rb, options)
-        x, at, stride = ready(q, block, x, at)
-        multiply(q, block, x, at, stride, panels)
+        ask(units_of(q), step, block_of(block), panels, rb, options)
+        x, at, stride = ready(units_of(q), block_of(block), x, at)
+        multiply(units_of(q), block_of(block), x, at, stride, panels)
         cuda.syncthreads()
-        fold(block)
-        finish(q, step, block, panels, rb, options)
+        fold(block_of(block))
+        finish(units_of(q), step, block_of(block), panels, rb, options)
         cuda.syncthreads()
 
     run = device(run)
@@ -137,11 +103,25 @@ def sweep(form: str, gates: int, rows: int, cell: Any, access: Access, *, biased
         run(q, step, block, q.work, (at & ALIGNED) + block.local * width(q.units), panels, rb, options)
 
     def run_exchanged(q, step, block, at, panels, rb, options):
+        q, block = units_of(q), block_of(block)
         stage(q, block, at + block.local * width(q.units))
         cuda.syncthreads()
         run(q, step, block, block.staged, 0, panels, rb, options)
 
     return device(run_exchanged if access.exchanged else run_own)
+
+
+def _afresh(wanted: bool) -> tuple[Any, Any]:
+    """`units_of(sequence)` and `block_of(block)`: the same, but where that is `wanted` nothing that a part of a step computes
+    from them is kept for another part: that takes more registers than there are where rows are prepared or weights held.
+    """
+    if not wanted:
+        return device(lambda q: q), device(lambda block: block)
+    new = anew()
+    return (device(lambda q: Sequence(q.p, q.y, q.work, q.mask, q.batch, q.steps, new(q.units), q.p_t, q.p_b, q.y_t, q.y_b,
+                                      q.reverse, q.hold, q.h_scale)),
+            device(lambda block: Block(new(block.thread), new(block.threads), block.batch, new(block.first), new(block.local),
+                                       new(block.begin), new(block.end), block.partial, block.staged, block.share)))
 
 
 def staged_words(chunk: Chunk, rows: int, units: int, exchanged: bool) -> int:
@@ -161,7 +141,7 @@ def _stage(rows: int) -> Any:
     def stage(q, block, at):
         count, i = min(rows, block.batch - block.first) * width(q.units), block.thread
         while i < rows * width(q.units):
-            block.staged[i] = read(q.work, at + i) if i < count else 0.0
+            block.staged[np.uint64(i)] = read(q.work, at + i) if i < count else 0.0
             i += block.threads
 
     return device(scalars.narrowed(stage))
@@ -172,7 +152,7 @@ def _each(rows: int, visit: Any) -> Any:
     have the lanes of a vector.
     """
     def each(q, step, block, panels, rb, options):
-        base, share = block.begin // LANES * LANES, block.share
+        base, share = block.begin // LANES * LANES, unpacked(block.share)
         across, m, lane = width(block.end) - base, share.row, share.column
         while m < rows:
             if block.first + m < block.batch and block.begin <= base + lane < block.end:
@@ -226,34 +206,51 @@ def _prepared_at(rows: int, access: Access) -> Any:
     return device((lambda units: rows * width(units)) if access.exchanged else (lambda units: 0))
 
 
-def _multiply(chunk: Chunk, count: int, panel: Any) -> Any:
+def _multiply(chunk: Chunk, count: int, access: Access, begin: Any) -> Any:
+    panel, held = _panel(chunk, access), access.held
     inputs, numbers, add, kept, line, kind = chunk.inputs, chunk.numbers, chunk.add, chunk.kept, chunk.rows * LANES, chunk.kind
+    needed = 1 if chunk.prepared else inputs  # of a chunk that is taken as a whole
 
     def multiply(q, block, x, at, stride, panels):
-        span, share, unit = block.end - block.begin, block.share, block.share.unit
+        span, share = block.end - block.begin, unpacked(block.share)
+        unit = share.unit
         first = panels.at + share.line * line + share.lane
         while share.part < share.parts and unit < span:
             sums = cuda.local.array(count, kind)
             for e in range(count):
                 sums[e] = 0
-            base, k = first + unit // LANES * panel(q.units) + unit % LANES, share.part * inputs
-            element = at + share.part * numbers
-            while k + inputs <= q.units:
+            begin(sums, x, at + share.part * numbers, share.parts * numbers, stride, panels.held)
+            base, part = first + unit // LANES * panel(q.units, share.parts) + unit % LANES, share.part + held * share.parts
+            element, k = at + part * numbers, part * inputs
+            while k + needed <= q.units:
                 add(sums, x, element, stride, panels.words, base, inputs)
                 base, element, k = base + share.lines * line, element + share.parts * numbers, k + share.parts * inputs
-            if k < q.units:
+            if inputs == needed and k < q.units:
                 add(sums, x, element, stride, panels.words, base, q.units - k)
             for e in range(count):
-                block.partial[(e * share.parts + share.part) * span + unit] = kept(sums[e])
+                block.partial[np.uint64((e * share.parts + share.part) * span + unit)] = kept(sums[e])
             unit += block.threads
 
     return device(multiply)
 
 
-def _panel(chunk: Chunk, resident: bool) -> Any:
-    """`panel(n_in)`: the words of the panel of a vector; a copy has whole chunks and no tail."""
-    inputs, line, stored = chunk.inputs, chunk.rows * LANES, device(chunk.stored)
-    return device((lambda n_in: (n_in + inputs - 1) // inputs * line) if resident else (lambda n_in: stored(n_in) * LANES))
+def _panel(chunk: Chunk, access: Access) -> Any:
+    """`panel(n_in, parts)`: the words of the panel of a vector; a copy has whole chunks and no tail."""
+    inputs, line, stored, held = chunk.inputs, chunk.rows * LANES, device(chunk.stored), access.held
+    copied = device(lambda n_in, parts: ((n_in + inputs - 1) // inputs - held * parts) * line)
+    return copied if access.resident else device(lambda n_in, parts: stored(n_in) * LANES)
+
+
+def _held(form: str, gates: int, rows: int, count: int) -> Any:
+    """`begin(sums, x, at, step, stride, words)`: the sums of `count` chunks whose words are in registers, of x[at:] and every
+    `step` elements further on. Written out one by one, so that all indices into words are constants.
+    """
+    if count == 0:
+        return device(lambda sums, x, at, step, stride, words: None)
+    chunk = chunks.get(form, gates, rows, 1)
+    add, inputs, line = chunk.add, chunk.inputs, chunk.rows
+    return written_out(count, lambda i: device(lambda sums, x, at, step, stride, words: add(
+        sums, x, at + i * step, stride, words, i * line, inputs)))
 
 
 def _fold(chunk: Chunk, count: int) -> Any:
@@ -261,22 +258,23 @@ def _fold(chunk: Chunk, count: int) -> Any:
     plus = chunk.plus
 
     def fold(block):
-        span, share, e = block.end - block.begin, block.share, block.share.sum
+        span, share = block.end - block.begin, unpacked(block.share)
+        e = share.sum
         if share.parts > PARTS:
             while e < count and share.sum < share.sums:
                 at = e * share.parts * span + share.element
-                found, other = block.partial[at], share.element + PARTS * span
+                found, other = block.partial[np.uint64(at)], share.element + PARTS * span
                 while other < share.parts * span:
-                    found = plus(found, block.partial[at - share.element + other])
+                    found = plus(found, block.partial[np.uint64(at - share.element + other)])
                     other += PARTS * span
-                block.partial[at] = found
+                block.partial[np.uint64(at)] = found
                 e += share.sums
             cuda.syncthreads()
 
     return device(fold)
 
 
-def _finish(cell: Any, sums: Any, projected: int) -> Any:
+def _finish(cell: Any, sums: Any, projected: int, sent: Any) -> Any:
     """The cell for a row and a unit."""
     cell = device(cell)
 
@@ -285,8 +283,17 @@ def _finish(cell: Any, sums: Any, projected: int) -> Any:
         place = Place(row, first, step.t * q.p_t + row * q.p_b + first * projected,
                       (block.local + m) * width(q.units) + first)
         cell(q, step, place, sums(q, block, m, unit, panels, rb), options)
+        sent(q, step, place.state + unit - first)
 
     return device(finish)
+
+
+def _sent(access: Access, written: Any) -> Any:
+    """`sent(q, step, at)`: what the cell has written at `at` of a state, to the other blocks of a cluster."""
+    written = device(written)
+    if not access.clustered:
+        return device(lambda q, step, at: None)
+    return device(lambda q, step, at: send(q.work, written(q, step) + at))
 
 
 def _sums(chunk: Chunk, gates: int, rows: int, access: Access, biased: bool) -> Any:
@@ -314,7 +321,7 @@ def _gate(chunk: Chunk, gates: int, rows: int, access: Access, biased: bool) -> 
 
     def one(q, block, m, unit, g, panels, part, added):
         column = unit // LANES * stored(q.units) * LANES + unit % LANES
-        scale = block.staged[first(q.units) + (m * parts + part + 1) * words(q.units) - 1]
+        scale = block.staged[np.uint64(first(q.units) + (m * parts + part + 1) * words(q.units) - 1)]
         kept = total(block, (part * rows + m) * gates + g, unit)
         return finished(kept, added, scale, panels.source, column, q.units, g)
 
@@ -335,7 +342,7 @@ def _start(gates: int, biased: bool) -> Any:
         return device(lambda unit, g, rb: np.float32(0.0))
 
     def start(unit, g, rb):
-        return rb[unit // LANES * gates * LANES + g * LANES + unit % LANES] if rb.shape[0] > 0 else np.float32(0.0)
+        return rb[np.uint64(unit // LANES * gates * LANES + g * LANES + unit % LANES)] if rb.shape[0] > 0 else np.float32(0.0)
 
     return device(start)
 
@@ -345,11 +352,12 @@ def _total(chunk: Chunk) -> Any:
     plus = chunk.plus
 
     def total(block, e, unit):
-        span = block.end - block.begin
-        at = e * block.share.parts * span + unit - block.begin
-        found = block.partial[at]
-        for part in range(1, min(PARTS, block.share.parts)):
-            found = plus(found, block.partial[at + part * span])
+        span, parts = block.end - block.begin, unpacked(block.share).parts
+        at = e * parts * span + unit - block.begin
+        found = block.partial[np.uint64(at)]
+        for part in range(1, PARTS):
+            if part < parts:
+                found = plus(found, block.partial[np.uint64(at + part * span)])
         return found
 
     return device(total)

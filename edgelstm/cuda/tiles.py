@@ -49,6 +49,13 @@ UNROLLED = 4  # words of x that are multiplied without counting; divides every d
 FLAT = Tile(4, 2, 4, 1, 1) if SIMULATED else Tile(8, 32, 32, 1, 1)  # for few rows
 
 
+def _stored(y: Any, at: Any, value: Any, place: Any) -> None:
+    y[at] = value
+
+
+STORE = device(_stored)
+
+
 @dataclass(frozen=True)
 class Form:
     """How the weights of a format are multiplied. Device functions; sizes and place are those of `kernel`, at is where a row
@@ -59,7 +66,8 @@ class Form:
     `x_word(x, at, k, sizes, place)`, `w_word(w, at, k, column, sizes, width)`: a word, k of w counting lines.
     `multiply(sums, x_tile, w_tile, row, column)`: adds a chunk to a thread's sums, `sums` of each row and column.
     `finished(sums, e, start, x, at, scale, sizes)`: the result of row and column e, `start` being the bias, and `scale` the
-    word of the column that `scale_word(w, at, sizes, width)` gives, where there is one.
+    word of the column that `scale_word(w, at, sizes, width)` gives, where there is one. `store(y, at, value, place)`: puts a
+    result where it belongs.
     """
 
     kind: Any
@@ -75,12 +83,13 @@ class Form:
     finished: Any
     scale_word: Any = None
     sums: int = 1
+    store: Any = STORE
 
 
 def kernel(form: Form, tile: Tile) -> Any:
     """y = bias + x @ W by tiles.
 
-    sizes: rows, count, taps, n_in, n_out; place: x_start, x_batch, x_row, x_tap, y_start, y_row.
+    sizes: rows, count, taps, n_in, n_out; place: x_start, x_batch, x_row, x_tap, y_start, y_row, and what else the form needs.
     """
     rows, columns, depth, count = tile.rows, tile.columns, form.depth, tile.down * tile.across * form.sums
     lines, total, kind, x_size, w_size = form.lines, form.total, form.kind, depth * tile.stride, form.lines * columns
@@ -108,7 +117,10 @@ def kernel(form: Form, tile: Tile) -> Any:
             cuda.syncthreads()
             line += lines
         scale(w, w_tile, w_at, thread, sizes, width)
-        finish((sums, x, w_tile, bias, y), first_row + thread // wide, first_column, thread % wide, sizes, place)
+        results = cuda.local.array(count, total)  # sums stay in registers also where the next loop is not unrolled
+        for e in range(count):
+            results[e] = sums[e]
+        finish((results, x, w_tile, bias, y), first_row + thread // wide, first_column, thread % wide, sizes, place)
 
     return jit(product)
 
@@ -183,7 +195,7 @@ def _nothing(w: Any, to: Any, w_at: Any, thread: Any, sizes: Any, width: Any) ->
 
 
 def _finish(form: Form, tile: Tile) -> Any:
-    down, across, high, wide, finished = tile.down, tile.across, tile.high, tile.wide, form.finished
+    down, across, high, wide, finished, store = tile.down, tile.across, tile.high, tile.wide, form.finished, form.store
 
     def finish(arrays, first_row, first_column, column, sizes, place):
         sums, x, w_tile, bias, y = arrays
@@ -195,6 +207,7 @@ def _finish(form: Form, tile: Tile) -> Any:
                     row = first_row + m * high
                     if row < sizes[0]:
                         at = place[0] + row * place[2]
-                        y[place[4] + row * place[5] + n] = finished(sums, m * across + j, start, x, at, scale, sizes)
+                        value = finished(sums, m * across + j, start, x, at, scale, sizes)
+                        store(y, place[4] + row * place[5] + n, value, place)
 
     return device(finish)

@@ -3,24 +3,27 @@
 import re
 from functools import cache
 
-from edgelstm.cuda import gathers, integer_cells, products, recurrent, rounding, shared
+from edgelstm.cuda import elements, expressions, integer_cells, products, recurrent, rounding, shared
 from edgelstm.cuda.launching import Twin
 
 _FORMAT = re.compile(r"(?P<stem>.*?)(_(?P<form>bfloat16|int8x16|int8|int4))?$")
 _PANELS = {"gemm": products.gemm, "conv": products.conv}
-_STORED = {"quantize": rounding.quantize, "gather": gathers.gather}  # kernels that exist in formats of few bits alone
+_ELEMENTS = (elements.FORMULA, elements.COPY, elements.GATHER)
 
 
 @cache
 def find(name: str) -> Twin | None:
-    """The twin of a kernel, None where it has none."""
+    """The twin of a kernel, None where it has none. Elements are computed by expressions, of one call or more: see fusing."""
+    if name == expressions.KERNEL:
+        return expressions.TWIN
     match = _FORMAT.match(name)
     stem, form = match["stem"], match["form"] or "float32"
     product = re.fullmatch(r"(gemm|conv)([134])", stem)
     if product:
         return _PANELS[product[1]](form, int(product[2]))
-    if match["form"] and stem in _STORED:
-        return _STORED[stem](form)
+    if match["form"] and stem == "quantize":
+        return rounding.quantize(form)
     if stem in recurrent.TWINS:
         return recurrent.TWINS[stem](form)
-    return integer_cells.twin(name) or shared.twin(name)
+    found = integer_cells.twin(name) or shared.twin(name)
+    return expressions.TWIN if found is None and elements.kind(name) in _ELEMENTS else found

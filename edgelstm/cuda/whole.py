@@ -3,23 +3,25 @@
 from functools import cache
 from typing import Any
 
-from edgelstm.cuda import onchip, states
+from edgelstm.cuda import chunks, onchip, states
 from edgelstm.cuda.arguments import sequence
 from edgelstm.cuda.cells import all_cells
 from edgelstm.cuda.driver import cuda, types
-from edgelstm.cuda.launching import RECURRENT_THREADS, jit
+from edgelstm.cuda.launching import HOLDING_THREADS, RECURRENT_THREADS, jit
 from edgelstm.cuda.scalars import device
-from edgelstm.cuda.sweeps import BYTES, Access, Block, sharing, width
+from edgelstm.cuda.shares import sharing
+from edgelstm.cuda.sweeps import BYTES, Access, Block, width
 from edgelstm.kernels.recurrent import Step
 
 
 @cache
-def kernel(name: str, form: str, rows: int, resident: bool) -> Any:
-    """The kernel for blocks of `rows` rows."""
+def kernel(name: str, form: str, rows: int, resident: bool, held: int = 0) -> Any:
+    """The kernel for blocks of `rows` rows; the first `held` chunks of a thread are in its registers."""
     cell = all_cells()[name]
-    advance = _advance(cell.phases(form, rows, Access(False, resident)))
-    opened = onchip.opener(cell, form, resident)
-    share = sharing(resident)
+    advance = _advance(cell.phases(form, rows, Access(False, resident, held=held)))
+    opened, hold = onchip.opener(cell, form, resident, held), onchip.holder(cell, form, held)
+    registers, kind = max(1, held * chunks.get(form, cell.products[0], 1).rows), chunks.word(form)
+    share = sharing(False)  # whole vectors: no chunks lie side by side
     read, write = states.reader(cell, rows), states.writer(cell, rows)
 
     def whole(arrays, starts, ends, weights, options, scale, sizes):
@@ -28,7 +30,7 @@ def kernel(name: str, form: str, rows: int, resident: bool) -> Any:
         block = Block(thread, threads, sizes.batch, cuda.blockIdx.x * rows, 0, 0, width(units), work[sizes.sums:],
                       work[sizes.prepared:], share(thread, threads, 0, width(units)))
         q, now, other = sequence(arrays, work, rows, sizes, scale), 0, rows * width(units)
-        panels = opened(block, units, weights, sizes.weights)
+        panels = hold(block, units, opened(block, units, weights, sizes.weights), cuda.local.array(registers, kind))
         read(block, q, now, starts)
         cuda.syncthreads()
         for s in range(q.steps):
@@ -37,7 +39,7 @@ def kernel(name: str, form: str, rows: int, resident: bool) -> Any:
             now, other = other, now
         write(block, q, now, ends)
 
-    return jit(whole, RECURRENT_THREADS)
+    return jit(whole, HOLDING_THREADS if held else RECURRENT_THREADS)
 
 
 def _advance(phases: tuple[Any, ...]) -> Any:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from edgelstm.kernels.activations import ACTIVATIONS
 from edgelstm.kernels.declare import REGISTRY, KernelDecl, parsed
 
-__all__ = ["ACTIVATIONS", "KernelDecl", "get", "names", "recall_with"]
+__all__ = ["ACTIVATIONS", "KernelDecl", "described", "get", "names", "recall_with"]
 
 _recalled: dict[str, KernelDecl] = {}
 _recall: Callable[[str], str | None] = lambda name: None  # noqa: E731
@@ -26,6 +26,12 @@ def get(name: str) -> KernelDecl:
         else:
             _recalled[name] = KernelDecl(name, parsed(name, params), lambda v: _found(name).factory(v))
     return REGISTRY.get(name) or _recalled[name]
+
+
+def described(name: str) -> KernelDecl:
+    """The declaration with what only its module tells: whether it has a formula."""
+    get(name)
+    return _found(name)
 
 
 def recall_with(recall: Callable[[str], str | None]) -> None:

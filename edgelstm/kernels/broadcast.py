@@ -18,7 +18,7 @@ Formula = Callable[..., Any]
 def declare_vector(name: str, formula: Callable[[Any], Formula]) -> None:
     """Declare `name`: y = formula(a, b) over float32 vectors."""
 
-    @kernel(name, f"a:f32* b:f32* y:f32* {AXES}")
+    @kernel(name, f"a:f32* b:f32* y:f32* {AXES}", formula)
     def factory(v: Any) -> Callable[..., None]:
         return _nest(v, vector_row(v, v.inline(formula(v))))
 
@@ -27,7 +27,7 @@ def declare_scalar(name: str, kinds: tuple[str, str, str], formula: Callable[[An
     """Declare `name`: y = formula(a, b), one number at a time; `kinds` are the pointer kinds of a, b and y."""
     a, b, y = kinds
 
-    @kernel(name, f"a:{a} b:{b} y:{y} {AXES}")
+    @kernel(name, f"a:{a} b:{b} y:{y} {AXES}", formula, numbers=True)
     def factory(v: Any) -> Callable[..., None]:
         return _nest(v, scalar_row(v, v.inline(formula(v))))
 

@@ -3,49 +3,64 @@
 from collections.abc import Callable
 from typing import Any
 
-from edgelstm.kernels.declare import kernel
+import numpy as np
+
+from edgelstm.kernels.declare import Factory, kernel
+
+Formula = Callable[[Any], Callable[..., Any]]
 
 _RANGE = {"i64": (-(2.0**63), 2.0**63, -(2**63), 2**63 - 1), "i32": (-(2.0**31), 2.0**31, -(2**31), 2**31 - 1),
           "u8": (0.0, 256.0, 0, 255)}
+_KINDS = {"i64": np.int64, "i32": np.int32, "u8": np.uint8}
 
 
-def _copy(v: Any) -> Callable[..., None]:
-    def convert(x, y, n):
-        for i in range(n):
-            y[i] = x[i]
-
-    return convert
-
-
-def _truth(v: Any) -> Callable[..., None]:
-    def convert(x, y, n):
-        for i in range(n):
-            y[i] = 1 if x[i] != 0 else 0
-
-    return convert
-
-
-def _saturate(target: str) -> Callable[[Any], Callable[..., None]]:
-    least, end, lowest, highest = _RANGE[target]
+def _loop(formula: Formula) -> Factory:
+    """The kernel that applies a formula to every element."""
 
     def factory(v: Any) -> Callable[..., None]:
-        def convert(x, y, n):
-            for i in range(n):
-                if x[i] >= end:
-                    y[i] = highest
-                elif x[i] > least:
-                    y[i] = x[i]
-                else:
-                    y[i] = lowest if x[i] == x[i] else 0
+        convert = v.inline(formula(v))
 
-        return convert
+        def loop(x, y, n):
+            for i in range(n):
+                y[i] = convert(x[i])
+
+        return loop
 
     return factory
 
 
+def _same(v: Any) -> Callable[..., Any]:
+    return lambda x: x
+
+
+def _truth(v: Any) -> Callable[..., Any]:
+    return lambda x: 1 if x != 0 else 0
+
+
+def _saturated(target: str) -> Formula:
+    least, end, lowest, highest = _RANGE[target]
+    kind = _KINDS[target]
+
+    def formula(v: Any) -> Callable[..., Any]:
+        def convert(x):
+            if x >= end:
+                return highest
+            if x > least:
+                return kind(x)
+            return lowest if x == x else 0
+
+        return convert
+
+    return formula
+
+
+def _declare(name: str, params: str, formula: Formula) -> None:
+    kernel(name, params, formula, numbers=True)(_loop(formula))
+
+
 for _source in ("f32", "i64", "i32", "u8"):
-    kernel(f"cast_{_source}_bool", f"x:{_source}* y:u8* n:int")(_truth)
+    _declare(f"cast_{_source}_bool", f"x:{_source}* y:u8* n:int", _truth)
     for _target in ("f32", "i64", "i32", "u8"):
         if _source != _target:
-            _factory = _saturate(_target) if _source == "f32" else _copy
-            kernel(f"cast_{_source}_{_target}", f"x:{_source}* y:{_target}* n:int")(_factory)
+            _formula = _saturated(_target) if _source == "f32" else _same
+            _declare(f"cast_{_source}_{_target}", f"x:{_source}* y:{_target}* n:int", _formula)

@@ -34,7 +34,7 @@ for _name, _formula in _LOGIC.items():
     declare_scalar(f"{_name}_u8", ("u8*", "u8*", "u8*"), _constant(_formula))
 
 
-@kernel("not_u8", "x:u8* y:u8* n:int")
+@kernel("not_u8", "x:u8* y:u8* n:int", lambda v: lambda x: 1 if x == 0 else 0, numbers=True)
 def logical_not(v: Any) -> Callable[..., None]:
     """y[i] = not x[i]."""
 
@@ -45,7 +45,7 @@ def logical_not(v: Any) -> Callable[..., None]:
     return logical_not
 
 
-@kernel("is_nan_f32", "x:f32* y:u8* n:int")
+@kernel("is_nan_f32", "x:f32* y:u8* n:int", lambda v: lambda x: 1 if x != x else 0, numbers=True)
 def is_nan(v: Any) -> Callable[..., None]:
     """y[i] = whether x[i] is NaN."""
 
@@ -81,4 +81,5 @@ def where(v: Any) -> Callable[..., None]:
 
 
 for _tag in ("f32", "i64", "i32", "u8"):
-    kernel(f"where_{_tag}", f"condition:u8* a:{_tag}* b:{_tag}* y:{_tag}* {AXES_THREE}")(where)
+    kernel(f"where_{_tag}", f"condition:u8* a:{_tag}* b:{_tag}* y:{_tag}* {AXES_THREE}",
+           lambda v: lambda condition, a, b: a if condition != 0 else b, numbers=True)(where)

@@ -19,11 +19,17 @@ Factory = Callable[[Any], Callable[..., None]]
 
 
 class KernelDecl(NamedTuple):
-    """A kernel: `params` are (name, kind) pairs in the order of the argument block, one 64-bit word each."""
+    """A kernel: `params` are (name, kind) pairs in the order of the argument block, one 64-bit word each.
+
+    Where every element of y is one formula of the elements at the same place, `formula(v)` gives that function, of the pointers
+    in order without y and then of the numbers; `numbers` says that it is one of numbers, not vectors.
+    """
 
     name: str
     params: tuple[tuple[str, str], ...]
     factory: Factory
+    formula: Factory | None = None
+    numbers: bool = False
 
     @property
     def spelled(self) -> str:
@@ -39,14 +45,14 @@ class KernelDecl(NamedTuple):
 REGISTRY: dict[str, KernelDecl] = {}
 
 
-def kernel(name: str, params: str) -> Callable[[Factory], Factory]:
+def kernel(name: str, params: str, formula: Factory | None = None, numbers: bool = False) -> Callable[[Factory], Factory]:
     """A decorator that declares a factory as the kernel `name`; `params` reads "x:f32* n:int", kinds as in KINDS."""
     pairs = parsed(name, params)
 
     def declare(factory: Factory) -> Factory:
         if name in REGISTRY:
             raise ValueError(f"kernel {name!r} is declared twice")
-        REGISTRY[name] = KernelDecl(name, pairs, factory)
+        REGISTRY[name] = KernelDecl(name, pairs, factory, formula, numbers)
         return factory
 
     return declare

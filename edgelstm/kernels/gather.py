@@ -4,46 +4,53 @@ from typing import Any
 
 import numpy as np
 
-from edgelstm.kernels.declare import kernel
-
-_CLAMP = "y:i64* count:int wrap:int low:int high:int"
+from edgelstm.kernels.declare import Factory, kernel
 
 
-def _clamp_integers(v: Any) -> Any:
-    """y[i] = x[i], plus wrap where negative, then limited to low .. high."""
+def _clamped(v: Any) -> Any:
+    """The index, plus wrap where it is negative, then limited to low .. high."""
 
-    def clamp(x, y, count, wrap, low, high):
-        for i in range(count):
-            index = np.int64(x[i])
-            if index < 0:
-                index += wrap
-            y[i] = low if index < low else high if index > high else index
+    def clamped(x, wrap, low, high):
+        index = np.int64(x)
+        if index < 0:
+            index += wrap
+        return low if index < low else high if index > high else index
 
-    return clamp
-
-
-kernel("clamp_i64", f"x:i64* {_CLAMP}")(_clamp_integers)
-kernel("clamp_i32", f"x:i32* {_CLAMP}")(_clamp_integers)
+    return clamped
 
 
-@kernel("clamp_f32", f"x:f32* {_CLAMP}")
-def clamp_f32(v: Any) -> Any:
-    """The same for floats, truncated; not a number counts as the lowest."""
-    f32 = v.f32
+def _clamped_float(v: Any) -> Any:
+    """The same for a float, truncated; not a number counts as the lowest."""
+    f32, clamped = v.f32, v.inline(_clamped(v))
 
-    def clamp(x, y, count, wrap, low, high):
-        for i in range(count):
-            value, index = x[i], np.int32(-2147483648)
-            if value >= f32(2147483520.0):
-                index = np.int32(2147483647)
-            elif value >= f32(-2147483648.0):
-                index = np.int32(value)
-            wide = np.int64(index)
-            if wide < 0:
-                wide += wrap
-            y[i] = low if wide < low else high if wide > high else wide
+    def of_float(x, wrap, low, high):
+        index = np.int32(-2147483648)
+        if x >= f32(2147483520.0):
+            index = np.int32(2147483647)
+        elif x >= f32(-2147483648.0):
+            index = np.int32(x)
+        return clamped(index, wrap, low, high)
 
-    return clamp
+    return of_float
+
+
+def _clamp(formula: Factory) -> Factory:
+    """y[i] = formula(x[i], wrap, low, high)."""
+
+    def factory(v: Any) -> Any:
+        safe = v.inline(formula(v))
+
+        def clamp(x, y, count, wrap, low, high):
+            for i in range(count):
+                y[i] = safe(x[i], wrap, low, high)
+
+        return clamp
+
+    return factory
+
+
+for _tag, _formula in (("i64", _clamped), ("i32", _clamped), ("f32", _clamped_float)):
+    kernel(f"clamp_{_tag}", f"x:{_tag}* y:i64* count:int wrap:int low:int high:int", _formula, numbers=True)(_clamp(_formula))
 
 
 @kernel("gather4", "x:f32* indices:i64* y:f32* outer:int n:int count:int inner:int")

@@ -10,18 +10,20 @@ def make(v: Any, vectors: int, rows: int) -> Any:
 
     Row m is x[i + m * stride : ... + n_in]; the panel starts at w[j] and holds [n_in][vectors * lanes].
     """
-    return of_parts(v, vectors, chained(v, vectors, chains(v, vectors), v.fma_block)) if rows == 1 else _several_rows(v, vectors)
+    if rows > 1:
+        return _several_rows(v, vectors)
+    return of_parts(v, vectors, chained(v, vectors, chains(v, vectors), v.fma_block))
 
 
 @functools.cache
 def make_pair(v: Any, vectors: int) -> Any:
-    """`product(block, x, i, w, j, n_in, h, k, r, l, units)`: the block plus x[i:] times the panel at w[j] plus h[k:] by r[l]."""
+    """`product(block, x, i, w, j, n_in, h, k, r, l, units)`: the block plus x[i:] times the panel at w[j] and h[k:] by r[l]."""
     return pair_of_parts(v, vectors, chained(v, vectors, chains(v, vectors), v.fma_block))
 
 
 @functools.cache
 def make_twin(v: Any, vectors: int) -> Any:
-    """`product(block, x, i, w, j, dj, n_in)`: two times `vectors` vectors plus a row times the panels at w[j] and at w[j + dj]."""
+    """`product(block, x, i, w, j, dj, n_in)`: two times `vectors` vectors plus a row times the panels at w[j] and w[j + dj]."""
     fma_block, width = v.fma_block, vectors * v.lanes
 
     @v.inline

@@ -185,7 +185,7 @@ def _prepared(v: Any, form: Format, states: int) -> Any:
 
 
 def _rows(v: Any, form: Format, gates: int, rows: int, finish_row: Any, biased: bool, projected: int) -> Any:
-    """The product and the cell for `rows` rows of one block; what the cell reads of p comes from far, so it is asked for first."""
+    """The product and the cell for `rows` rows of one block; what the cell reads of p comes from far: it is fetched first."""
     product, panel, begin = form.product(v, gates, rows), form.panel(v, gates), _start(v, rows, gates, biased)
     finish, ask = _each_row(v, gates, rows, finish_row), _ask(v, projected * v.lanes)
 
@@ -219,7 +219,7 @@ def _half(v: Any, form: Format, gates: int, apply: Any, biased: bool, projected:
 
 
 def _row(v: Any, form: Format, gates: int, finish: Any, biased: bool, projected: int, one: Any) -> Any:
-    """`run(...) -> bool`: all blocks of a single row, where two at a time pay: the latency of one cell hides behind the other's."""
+    """`run(...) -> bool`: all blocks of a single row, where two at once pay: the latency of one cell hides behind the other."""
     in_pairs = _in_pairs(v, form, gates)
     if form.twin is None:
         return v.inline(lambda q, step, at, stride, r, rb, options: False)

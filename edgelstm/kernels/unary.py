@@ -107,7 +107,7 @@ def _declare(signature: str, make: Callable[[Any], Formula]) -> None:
     loop = _LOOPS[len(params)]
     words = " ".join(f"{param}:f32" for param in params)
 
-    @kernel(f"{name}_f32", f"x:f32* y:f32* n:int {words}")
+    @kernel(f"{name}_f32", f"x:f32* y:f32* n:int {words}", make)
     def factory(v: Any) -> Callable[..., None]:
         return loop(v, make(v))
 

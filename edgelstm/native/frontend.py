@@ -5,8 +5,10 @@ configuration of other numba users in the process. The same kernel gives the sam
 """
 
 import functools
+import gc
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -89,12 +91,34 @@ class _Dispatcher(dispatcher.Dispatcher):
 
 def inline(function: Callable[..., Any]) -> _Dispatcher:
     """The function, compiled into each kernel function that calls it."""
-    return _Dispatcher(function, targetoptions={**_OPTIONS, "forceinline": True})
+    return _dispatcher(function, forceinline=True)
 
 
 def outline(function: Callable[..., Any]) -> _Dispatcher:
     """The function, compiled once in each kernel that calls it."""
-    return _Dispatcher(function, targetoptions={**_OPTIONS, "forceinline": False})
+    return _dispatcher(function, forceinline=False)
+
+
+_dispatchers: dict[Hashable, _Dispatcher] = {}
+
+
+def _dispatcher(function: Callable[..., Any], *, forceinline: bool) -> _Dispatcher:
+    """One for all functions that are the same code over the same values, whichever vector set or kernel made them.
+
+    The dispatcher keeps alive what `key` knows by its address.
+    """
+    read = [*(function.__defaults__ or ()), *(cell.cell_contents for cell in function.__closure__ or ())]
+    key = (forceinline, id(function.__code__), *map(_key, read))
+    if key not in _dispatchers:
+        _dispatchers[key] = _Dispatcher(function, targetoptions={**_OPTIONS, "forceinline": forceinline})
+    return _dispatchers[key]
+
+
+def _key(value: Any) -> Hashable:
+    """What tells values apart that compiled functions read."""
+    if isinstance(value, tuple):
+        return tuple(map(_key, value))
+    return (type(value), repr(value)) if isinstance(value, int | float | str | None) else id(value)
 
 
 @functools.cache
@@ -106,9 +130,27 @@ def vectors(lanes: int, dot: str = "plain", registers: int = 16) -> numba_vector
 @functools.cache
 def kernel_ir(decl: KernelDecl, lanes: int, dot: str = "plain", registers: int = 16) -> str:
     """LLVM IR of a kernel and its entry `decl.symbol(block)`, without triple, data layout or host attributes."""
-    function = decl.factory(vectors(lanes, dot, registers))
-    module = _lower(function, tuple(_NUMBA_TYPES[kind] for _, kind in decl.params))
+    return _lowered(decl, inline(decl.factory(vectors(lanes, dot, registers))))
+
+
+@functools.cache
+def _lowered(decl: KernelDecl, kernel: _Dispatcher) -> str:
+    """Machines for which a kernel is the same function share its IR: most kernels multiply no bytes."""
+    with _garbage_left():
+        module = _lower(kernel.py_func, tuple(_NUMBA_TYPES[kind] for _, kind in decl.params))
     return _only_entry(module, decl)
+
+
+@contextmanager
+def _garbage_left() -> Iterator[None]:
+    """Numba makes many objects, most of which stay: looking for garbage among them takes a seventh of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @global_compiler_lock

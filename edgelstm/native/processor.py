@@ -19,31 +19,6 @@ _LEAVES = ((0, 0, "abcd"), (1, 0, "acd"), (7, 0, "abcd"), (7, 1, "abcd"), (0xD, 
 _WORDS = 1 + sum(len(registers) for _, _, registers in _LEAVES)
 _COUNTED = (b"processor", b"BogoMIPS")  # of a core or of the moment
 
-_READ = """
-define internal {i32, i32, i32, i32} @cpuid(i32 %leaf, i32 %part) {
-  %first = and i32 %leaf, -2147483648
-  %bounds = call {i32, i32, i32, i32} asm sideeffect "cpuid", "={ax},={bx},={cx},={dx},{ax},{cx}"(i32 %first, i32 0)
-  %last = extractvalue {i32, i32, i32, i32} %bounds, 0
-  %known = icmp ule i32 %leaf, %last
-  %found = call {i32, i32, i32, i32} asm sideeffect "cpuid", "={ax},={bx},={cx},={dx},{ax},{cx}"(i32 %leaf, i32 %part)
-  %shown = select i1 %known, {i32, i32, i32, i32} %found, {i32, i32, i32, i32} zeroinitializer
-  ret {i32, i32, i32, i32} %shown
-}
-define void @NAME(ptr %words) {
-  %one = call {i32, i32, i32, i32} @cpuid(i32 1, i32 0)
-  %features = extractvalue {i32, i32, i32, i32} %one, 2
-  %osxsave = and i32 %features, 134217728
-  %kept = icmp ne i32 %osxsave, 0
-  br i1 %kept, label %read, label %rest
-read:
-  %xcr0 = call {i32, i32} asm sideeffect "xgetbv", "={ax},={dx},{cx}"(i32 0)
-  %low = extractvalue {i32, i32} %xcr0, 0
-  br label %rest
-rest:
-  %system = phi i32 [ 0, %0 ], [ %low, %read ]
-  store i32 %system, ptr %words
-"""
-
 
 def identity() -> bytes | None:
     """The words of this processor; None where they are not known, or not yet."""
@@ -59,11 +34,12 @@ def teach(target: Target) -> None:
         return
     import llvmlite.binding as llvm
 
+    from edgelstm.native.cpuid import reader
     from edgelstm.native.linking import image
     from edgelstm.native.optimise import emit
 
     llvm.initialize_native_asmparser()
-    found = image(emit(_reader_ir(), _READING))
+    found = image(emit(reader(_READER, _LEAVES), _READING))
     if found is not None:
         cache.keep_image(_READER, _READING, found)
 
@@ -90,15 +66,3 @@ def _kinds_of_cores(text: bytes) -> bytes | None:
     """What Linux says of AArch64 cores, without which of them is which; None where it does not say it."""
     lines = {line for line in text.split(b"\n") if not line.startswith(_COUNTED)}
     return b"\n".join(sorted(lines)) if any(line.startswith(b"CPU implementer") for line in lines) else None
-
-
-def _reader_ir() -> str:
-    text, at = _READ.replace("NAME", _READER), 1
-    for leaf, part, registers in _LEAVES:
-        text += f"  %l{at} = call {{i32, i32, i32, i32}} @cpuid(i32 {leaf}, i32 {part})\n"
-        call = at
-        for register in registers:
-            text += (f"  %w{at} = extractvalue {{i32, i32, i32, i32}} %l{call}, {'abcd'.index(register)}\n"
-                     f"  %p{at} = getelementptr i32, ptr %words, i32 {at}\n  store i32 %w{at}, ptr %p{at}\n")
-            at += 1
-    return text + "  ret void\n}\n"

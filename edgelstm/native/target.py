@@ -7,7 +7,7 @@ from edgelstm.record import record
 
 @record()
 class Target:
-    """A machine: its LLVM names, the float32 lanes of a vector register, how it multiplies bytes (`vectors.dots`), its registers."""
+    """A machine: LLVM's names, float32 lanes of a vector register, how it multiplies bytes (`vectors.dots`), its registers."""
 
     name: str
     triple: str

@@ -93,7 +93,7 @@ def _drowns(matrix: np.ndarray, found: Stored) -> bool:
 def _check(matrix: np.ndarray, precision: str) -> None:
     """Raise PrecisionError for what integers cannot stand for, or sum."""
     if not np.all(np.isfinite(matrix)):
-        raise PrecisionError(f"the weights hold NaN or infinity, which {precision} cannot; use float32 or bfloat16 there")
+        raise PrecisionError("the weights hold NaN or infinity, which integers cannot; use float32 or bfloat16 there")
     if len(matrix) > MOST_INPUTS and precision != "int4":
         raise PrecisionError(f"it sums {len(matrix)} products, and {precision} at most {MOST_INPUTS}; use another one there")
 

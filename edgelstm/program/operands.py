@@ -10,6 +10,7 @@ from edgelstm.record import record
 class Space(IntEnum):
     """What an address is relative to; a session adds the base. Inputs and outputs follow, one space each."""
 
+    NOWHERE = -1  # no memory: a value that whoever reads it computes; the address tells which and where in it
     ABSOLUTE = 0
     TABLE = 1
     ARENA = 2

@@ -2,7 +2,7 @@
 
 import functools
 import struct
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,11 @@ from edgelstm.memory import ALIGNMENT, round_up
 from edgelstm.ops import strided
 from edgelstm.ops.op import MAX_SIZE, Fact, StateSlot
 from edgelstm.program import arena
-from edgelstm.program.in_place import overwrite
 from edgelstm.program.lowering import PackedWeights, PlanLowering
 from edgelstm.program.operands import Buffer, Operand, Space
 from edgelstm.record import record
+
+Calls = Sequence[tuple[str, list[Any]]]  # kernel names, with their parameters in declared order
 
 
 @record()
@@ -87,12 +88,12 @@ def state_layout(graph: Graph, shapes: Mapping[str, Sequence[int]], carriers: Co
 
 def plan(graph: Graph, shapes: Mapping[str, Sequence[int]], lanes: int, packed: PackedWeights,
          states: StateLayout | None = None, members: int = 1, alignment: int = ALIGNMENT, in_parts: bool = True,
-         in_place: bool = False) -> Program:
+         rework: Callable[[Calls], None] | None = None) -> Program:
     """The Program of a graph for these input shapes; with `states`, one that carries them; with `members`, for a team of
     threads.
 
-    Long sequences are worked on `in_parts`, as fits a cache, or as a whole. With `in_place` activations overwrite what only
-    they read.
+    Long sequences are worked on `in_parts`, as fits a cache, or as a whole. `rework` may change the calls before memory is
+    given to their buffers.
 
     Raises ShapeError, UnsupportedError.
 
@@ -111,8 +112,8 @@ def plan(graph: Graph, shapes: Mapping[str, Sequence[int]], lanes: int, packed: 
     _outputs(low, graph, values)
     if states is not None:
         _feed_back(low, graph, values, facts)
-    if in_place:
-        overwrite(low.calls)
+    if rework is not None:
+        rework(low.calls)
     buffers = _buffers(low)
     arena_nbytes = arena.place(buffers, alignment)
     words, spaces = _encode(low.calls)
@@ -200,7 +201,7 @@ def _buffers(low: PlanLowering) -> list[Buffer]:
     return list(found.values())
 
 
-def _encode(calls: Sequence[tuple[str, list[Any]]]) -> tuple[np.ndarray, np.ndarray]:
+def _encode(calls: Calls) -> tuple[np.ndarray, np.ndarray]:
     """The table and argument blocks as 64-bit words, and the space of every word."""
     words, spaces = [len(calls)], [Space.ABSOLUTE]
     start = 1 + 2 * len(calls)

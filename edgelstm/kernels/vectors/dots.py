@@ -217,6 +217,6 @@ def _lane(builder: ir.IRBuilder, vector: ir.Value, lane: int) -> ir.Value:
 
 
 WAYS = {
-    "vnni": Vnni(), "sign": Sign(), "madd": Madd(), "wasm": Wasm(), "sdot": Sdot(), "neon": Neon(), "neon32": Neon32(), "smlad": Smlad(),
-    "plain": Plain(),
+    "vnni": Vnni(), "sign": Sign(), "madd": Madd(), "wasm": Wasm(), "sdot": Sdot(), "neon": Neon(), "neon32": Neon32(),
+    "smlad": Smlad(), "plain": Plain(),
 }  # fmt: skip

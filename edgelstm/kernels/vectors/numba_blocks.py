@@ -1,5 +1,6 @@
 """Intrinsics on tuples of vectors: a block of rows times column vectors that is held in registers."""
 
+import functools
 from typing import Any
 
 from llvmlite import ir
@@ -13,6 +14,7 @@ _WORD = types.int64
 _INT64 = ir.IntType(64)
 
 
+@functools.cache
 def members(lanes: int, apart: int) -> dict[str, Any]:
     """The intrinsics for vectors of `lanes` float32, by name; the vectors of a row lie `apart` floats from each other."""
     return {

@@ -1,5 +1,6 @@
 """Intrinsics on blocks of int32 sums: products of small integers, and how they become floats again."""
 
+import functools
 from typing import Any
 
 from llvmlite import ir
@@ -16,12 +17,16 @@ _INT64 = ir.IntType(64)
 
 def members(lanes: int, way: Plain) -> dict[str, Any]:
     """The intrinsics for vectors of `lanes` int32, by name; `way` multiplies bytes."""
+    return {**_sums(lanes), "dot_block": _dot_block(lanes, way), "nibble_block": _nibble_block(lanes, way)}
+
+
+@functools.cache
+def _sums(lanes: int) -> dict[str, Any]:
+    """Those that multiply no bytes."""
     return {
         "zero_sums": _zero_sums(lanes),
         "load_sums": _load_sums(lanes),
         "spread_sums": _spread_sums(lanes),
-        "dot_block": _dot_block(lanes, way),
-        "nibble_block": _nibble_block(lanes, way),
         "scaled_block": _scaled_block(lanes),
         "fma_group": _fma_group(lanes),
         "fma_rows": _fma_rows(lanes),

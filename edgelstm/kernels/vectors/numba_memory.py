@@ -1,5 +1,6 @@
 """Intrinsics whose width is that of the vector set: loads, stores, and vectors made from numbers."""
 
+import functools
 from typing import Any
 
 from llvmlite import ir
@@ -13,6 +14,7 @@ _WORD = types.int64
 _BYTE = ir.IntType(8)
 
 
+@functools.cache
 def members(lanes: int) -> dict[str, Any]:
     """The intrinsics for vectors of `lanes` float32, by name."""
     return {**_makers(lanes), **_whole(lanes), **_partial(lanes), "is_null": is_null, "atomic_add": atomic_add,
@@ -35,7 +37,8 @@ def atomic_add(p: types.Type, i: types.Type, number: types.Type) -> Any:
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Signature, values: list[ir.Value]) -> ir.Value:
         p, i, number = values
-        return builder.atomic_rmw("add", builder.gep(p, [i]), context.cast(builder, number, sig.args[2], types.int32), "seq_cst")
+        added = context.cast(builder, number, sig.args[2], types.int32)
+        return builder.atomic_rmw("add", builder.gep(p, [i]), added, "seq_cst")
 
     return signature(types.int32, p, _WORD, number), codegen
 
@@ -168,7 +171,7 @@ def _partial(lanes: int) -> dict[str, Any]:
 
 
 def _where_whole(builder: ir.IRBuilder, n: ir.Value, lanes: int) -> Any:
-    """The branches for at least `lanes` elements and for fewer: short vectors are stored with a mask many times slower than without.
+    """The branches for at least `lanes` elements and for fewer: with a mask short vectors are stored many times slower.
 
     Those of 16 are not, and take the second branch always.
     """

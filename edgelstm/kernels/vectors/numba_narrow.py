@@ -1,5 +1,6 @@
 """Intrinsics that take bytes and 16-bit halves from memory as float32, and put bytes back."""
 
+import functools
 from typing import Any
 
 from llvmlite import ir
@@ -14,6 +15,7 @@ _BYTE, _SHORT = ir.IntType(8), ir.IntType(16)
 _ROUNDING = 12582912  # 1.5 * 2 ** 23: adding it leaves an integer in the low bits
 
 
+@functools.cache
 def members(lanes: int) -> dict[str, Any]:
     """The intrinsics for vectors of `lanes` float32, by name."""
     return {

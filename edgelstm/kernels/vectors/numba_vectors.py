@@ -17,7 +17,7 @@ from edgelstm.kernels.vectors import (
 
 @dataclass(frozen=True)
 class Vectors:
-    """The vector set for `registers` registers of `lanes` float32 and one way of multiplying bytes; see the package's docstring."""
+    """The vector set for `registers` registers of `lanes` float32 and a way to multiply bytes; see the package's docstring."""
 
     lanes: int
     dot: str
