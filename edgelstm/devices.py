@@ -93,6 +93,8 @@ def crossover(models: Mapping[str, Model], batches: Iterable[int] = BATCHES, ste
 def choose(graph: Graph, threads: int = 1, batch: int = 1, steps: int | None = None, fallback: str | None = None) -> Model:
     """A Model on the device that is faster at this batch; on the CPU where there is no GPU for it."""
     whole_number("the batch that device='auto' measures", batch)
+    if steps is not None:
+        whole_number("the number of steps that device='auto' measures", steps)
     _check_fallback(fallback)
     cpu = Model(graph, "cpu", threads)
     try:

@@ -11,13 +11,15 @@ from edgelstm.builder import GraphBuilder
 from edgelstm.graph import Graph
 from tests import cuda_simulator
 
-# They run on the simulator, from tests/test_cuda.py, each in a process of its own.
+# They run from tests/test_cuda.py on the simulator, and from tests/test_cuda_made_up.py, in processes of their own.
 collect_ignore = [] if cuda_simulator.CHOSEN else cuda_simulator.files()
+if not cuda_simulator.ON_MADE_UP_DRIVER:
+    collect_ignore.append("test_cuda_host.py")
 
 
 # With several processes these begin first, so that none of them is left over at the end.
 LONGEST = ("test_kernel_contract.py", "test_kernel_formats.py", "test_build_cross.py", "test_cuda_code.py", "test_cuda.py",
-           "test_corpus_import.py", "test_keras_property.py", "test_build_wasm.py", "test_build_memory.py", "test_build_c.py")
+           "test_cuda_ptx.py", "test_corpus_import.py", "test_keras_property.py", "test_build_wasm.py", "test_build_memory.py", "test_build_c.py")
 
 
 def pytest_configure(config):

@@ -2,7 +2,9 @@
 
 import re
 
-from edgelstm.cuda import ahead
+from edgelstm.cuda import ahead, expressions
+from edgelstm.cuda.driver import types
+from edgelstm.cuda.expressions import Apply, Load, Stored
 
 PERSISTENT = "lstm float32, 4 rows, weights in shared memory, persistent"
 CLUSTER = "lstm float32, 4 rows, weights in shared memory, cluster"
@@ -47,3 +49,15 @@ def assert_meets(text: str) -> None:
     loop = r"^(\$L\w+):(?:(?!\$L|bra)[\s\S])*?ld\.acquire\.gpu(?:(?!\$L\w+:|bra)[\s\S])*?bra\s+\1;"
     loops = re.findall(loop, text, re.MULTILINE)
     assert waits and len(loops) * 2 >= waits, f"{waits} reads of the counter, {len(loops)} of them in a loop"
+
+
+def assert_rounds() -> None:
+    """What one call multiplies and another adds is rounded in between, as in memory: without the .rn of the addition the
+    assembler makes an fma of both, and x * x - y * y is not 0 where x is y.
+    """
+    array = types.Array(types.float32, 1, "C")
+    squares = tuple(Apply("mul_f32", (Load(k, None), Load(k, None)), 0, 0) for k in range(2))
+    for name, instruction in (("add_f32", "add"), ("sub_f32", "sub")):
+        kernel = expressions.kernel(Stored(Apply(name, squares, 0, 0), None))
+        text = ahead.ptx(kernel, (array, types.int64, types.UniTuple(array, 2)), (7, 5))
+        assert set(re.findall(r"\b((?:add|sub|fma)(?:\.rn)?\.f32)", text)) == {f"{instruction}.rn.f32"}

@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
 INSTALLED = importlib.util.find_spec("numba_cuda") is not None
+ON_MADE_UP_DRIVER = os.environ.get("EDGELSTM_MADE_UP_DRIVER") == "1"
 ON_GPU = os.environ.get("EDGELSTM_GPU") == "1" and not SIMULATED
 CHOSEN = INSTALLED and (SIMULATED or ON_GPU)
 

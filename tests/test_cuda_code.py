@@ -27,3 +27,7 @@ def test_hot_kernels_compile_without_spills_or_float64(capability):
 
 def test_every_twin_compiles():
     run("from tests.cuda_twins import assert_all_compile; assert_all_compile()")
+
+
+def test_calls_in_one_launch_round_like_calls_of_their_own():
+    run("from tests.cuda_ptx import assert_rounds; assert_rounds()")

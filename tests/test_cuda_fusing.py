@@ -246,6 +246,16 @@ def test_what_parts_compute_is_joined_by_one_launch_each(rng):
     assert_computes(graph, rng)
 
 
+@pytest.mark.parametrize("perm", [(0, 1, 2), (1, 0, 2)])
+def test_costly_formulas_are_not_repeated_for_what_is_broadcast(perm, rng):
+    """Nor through a copy, whose elements are as many as theirs."""
+    net, x = net_and_input(1)
+    y = net.builder.add("transpose", net.builder.add("exp", x), perm=perm)
+    graph = net.graph(y=net.builder.add("mul", y, net.weights(5)))
+    assert launches(graph) == ["expression"] * 2
+    assert_computes(graph, rng)
+
+
 def embedded(reader, dtype="int32", wrap=False):
     """Tokens (B, T) -> Embedding (7, 3) -> what a reader makes of its net and that."""
     net = Layers()

@@ -6,8 +6,6 @@ left of a session when one of them fails. All of it runs in a process of its own
 
 import gc
 import os
-import subprocess
-import sys
 import warnings
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -15,37 +13,24 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from tests import cuda_simulator
+
+if not cuda_simulator.ON_MADE_UP_DRIVER:
+    pytest.skip("runs on a made-up driver, from tests/test_cuda_made_up.py", allow_module_level=True)
+
+from numba import cuda
+
 import edgelstm
 from bench.cuda import graph_of
 from edgelstm import DeviceError, DeviceMemoryError, DeviceWarning, ShapeError, axes
-from tests import built, cuda_simulator
+from edgelstm.cuda import driver, ready, session
+from tests.cuda_made_up import calls, failing, made_up
 from tests.test_stream import framed_graph
 from tests.tiny_models import sequence_graph, step_graph, two_in_two_out_graph
 
-MADE_UP = os.environ.get("EDGELSTM_MADE_UP_DRIVER") == "1"
 OUT_OF_MEMORY, ILLEGAL_ADDRESS, CAPTURE_INVALIDATED = 2, 700, 901
 COOPERATIVE, CLUSTERS = 2, 4  # attributes of a launch
 REPLAY = ["cuCtxPushCurrent", "cuGraphLaunch", "cuStreamSynchronize", "cuCtxPopCurrent"]
-
-on_made_up = pytest.mark.skipif(not MADE_UP, reason="runs on a made-up driver, from test_on_a_made_up_driver")
-
-if MADE_UP:
-    from numba import cuda
-
-    from edgelstm.cuda import driver, ready, session
-    from tests.cuda_made_up import calls, failing, made_up
-
-
-@cuda_simulator.needs_package
-@pytest.mark.skipif(MADE_UP or not sys.platform.startswith("linux"), reason="the made-up driver is a library of Linux")
-def test_on_a_made_up_driver(tmp_path):
-    source, library = cuda_simulator.ROOT / "tests" / "made_up_driver.c", tmp_path / "libcuda.so.1"
-    subprocess.run([built.compiler(), "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, source], check=True)
-    (tmp_path / "libcuda.so").symlink_to(library)
-    given = {"LD_LIBRARY_PATH": str(tmp_path), "EDGELSTM_MADE_UP_DRIVER": "1", "NUMBA_ENABLE_CUDASIM": "0"}
-    found = subprocess.run([sys.executable, "-W", "ignore", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__],
-                           capture_output=True, text=True, cwd=cuda_simulator.ROOT, env={**os.environ, **given})
-    assert found.returncode == 0 and " passed" in found.stdout, found.stdout[-6000:] + found.stderr
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +68,6 @@ def floats(args):
             yield from [isinstance(arg, np.float32)] * len(list(ready._words(arg)))
 
 
-@on_made_up
 @pytest.mark.parametrize(("units", "kind"), [(3, 0), (200, CLUSTERS), (1024, COOPERATIVE)])
 def test_launches_are_those_of_numba_cuda(units, kind):
     """Blocks, threads, shared memory, function, stream, attributes and every argument; it has no clusters."""
@@ -107,7 +91,6 @@ def test_launches_are_those_of_numba_cuda(units, kind):
     assert kinds == {0, kind}
 
 
-@on_made_up
 def test_launches_follow_the_arrays_that_are_bound(model):
     bound, seen = sessions(model), []
     for _ in range(3):
@@ -119,7 +102,6 @@ def test_launches_follow_the_arrays_that_are_bound(model):
         seen.append((x, y))
 
 
-@on_made_up
 @pytest.mark.parametrize("make", [sequence_graph, step_graph])
 def test_a_step_of_the_host_is_one_graph(make):
     """The first makes the launches one by one, the second records them with the copies, all others start the graph."""
@@ -135,7 +117,6 @@ def test_a_step_of_the_host_is_one_graph(make):
         assert calls(stream.step, frame, given) == REPLAY
 
 
-@on_made_up
 @pytest.mark.parametrize("make", [on_device, Foreign])
 def test_a_step_over_arrays_of_the_device_that_come_again_is_one_graph(model, make):
     """Whichever of them comes, in whatever order; and none of them is copied."""
@@ -151,7 +132,6 @@ def test_a_step_over_arrays_of_the_device_that_come_again_is_one_graph(model, ma
         stream.step(out, out)
 
 
-@on_made_up
 def test_runs_over_new_arrays_only_launch(model):
     """Nothing but the outputs is allocated, nothing is copied, and no kernel is loaded again."""
     for _ in range(2):
@@ -161,7 +141,6 @@ def test_runs_over_new_arrays_only_launch(model):
     assert found <= {"cuMemAlloc", "cuLaunchKernelEx", "cuStreamSynchronize", "cuGraphLaunch"}
 
 
-@on_made_up
 def test_a_step_of_a_pool_is_one_graph():
     pool = edgelstm.load(two_in_two_out_graph(), device="cuda").pool(5)
     names = [port.name for port in two_in_two_out_graph().inputs]
@@ -172,7 +151,6 @@ def test_a_step_of_a_pool_is_one_graph():
     assert calls(pool.step, frames) == REPLAY
 
 
-@on_made_up
 @pytest.mark.parametrize("after", range(0, 12, 2))
 @pytest.mark.parametrize("use", ["run", "stream", "pool"])
 def test_models_outlive_full_memory(use, after):
@@ -199,7 +177,6 @@ def test_models_outlive_full_memory(use, after):
         assert len(used()) in (1, 3)
 
 
-@on_made_up
 def test_a_stream_that_opens_with_its_first_frame_opens_later_where_memory_was_full():
     builder, total = framed_graph()
     builder.output("y", total)
@@ -212,7 +189,6 @@ def test_a_stream_that_opens_with_its_first_frame_opens_later_where_memory_was_f
     assert stream.step(frame).shape == (2,)
 
 
-@on_made_up
 @pytest.mark.parametrize("call", ["cuGraphLaunch", "cuStreamSynchronize", "cuCtxPushCurrent"])
 def test_what_the_driver_reports_of_a_recorded_step_is_raised(model, call):
     stream, frame = model.stream(), np.zeros(3, np.float32)
@@ -225,7 +201,6 @@ def test_what_the_driver_reports_of_a_recorded_step_is_raised(model, call):
     assert calls(stream.step, frame) == REPLAY
 
 
-@on_made_up
 @pytest.mark.parametrize("call", ["cuStreamBeginCapture", "cuStreamEndCapture", "cuGraphInstantiate", "cuLaunchKernelEx"])
 def test_a_step_that_can_not_be_recorded_is_launched(model, call):
     stream, frame = model.stream(), np.zeros(3, np.float32)
@@ -235,7 +210,6 @@ def test_a_step_that_can_not_be_recorded_is_launched(model, call):
     assert {"cuLaunchKernelEx", "cuStreamSynchronize"} < set(calls(stream.step, frame))
 
 
-@on_made_up
 def test_memory_may_be_freed_while_a_step_is_recorded(model):
     """By whatever the garbage collector finds: what numba-cuda frees waits, and what others free does no harm."""
     stream, frame = model.stream(), np.zeros(3, np.float32)
@@ -254,7 +228,6 @@ def test_memory_may_be_freed_while_a_step_is_recorded(model):
     assert calls(stream.step, frame) == REPLAY
 
 
-@on_made_up
 def test_a_forked_child_is_told_to_be_spawned(model):
     stream, frame = model.stream(), np.zeros(3, np.float32)
     for _ in range(2):
@@ -270,7 +243,6 @@ def test_a_forked_child_is_told_to_be_spawned(model):
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-@on_made_up
 def test_memory_is_given_back(model):
     """That of a stream, a pool and a session with those that own them, without the garbage collector."""
     gc.collect()
@@ -287,7 +259,6 @@ def test_memory_is_given_back(model):
         gc.enable()
 
 
-@on_made_up
 def test_the_memory_of_a_step_lives_as_long_as_the_step():
     """Where nothing else holds its session: in a pool, and for what was taken from a stream."""
     model, made = edgelstm.load(sequence_graph(), device="cuda"), []
@@ -308,7 +279,6 @@ def test_the_memory_of_a_step_lives_as_long_as_the_step():
     assert len(made) > 1 and all(ref() is not None for ref in made)
 
 
-@on_made_up
 def test_threads_step_streams_of_one_model(model):
     """Each records while others allocate; and each leaves its thread with a context, as what is freed there needs one."""
     def steps(seed):
@@ -323,7 +293,6 @@ def test_threads_step_streams_of_one_model(model):
         assert {*threads.map(steps, range(4))} <= {(0, 1), (1, 1)}
 
 
-@on_made_up
 @pytest.mark.parametrize("other", [False, True])
 def test_a_model_on_the_second_device_leaves_the_first_alone(other):
     """All calls are made with the second as the current one, but for what is freed while the thread works on the first."""
@@ -352,7 +321,6 @@ def test_a_model_on_the_second_device_leaves_the_first_alone(other):
     assert {call for call in made if not call.endswith("@1")} <= (freed if other else set())
 
 
-@on_made_up
 def test_arrays_of_another_device_are_refused(model):
     there, stream = edgelstm.load(sequence_graph(), device="cuda:1"), model.stream(2)
     with driver.on(1):

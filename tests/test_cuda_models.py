@@ -5,6 +5,7 @@ import importlib
 import pickle
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -149,6 +150,23 @@ def test_a_pool_refuses_what_does_not_fit_and_moves_nothing(rng):
         pool.close(first)
     again = pool.open()
     np.testing.assert_allclose(pool.step({again: x[0]})[again], start, rtol=0, atol=1e-7)
+
+
+def test_a_pool_carries_streams_that_show_nothing():
+    graph = step_graph()
+    graph = replace(graph, outputs=tuple(port for port in graph.outputs if port.name == "hn"))
+    frame, found = np.ones(3, np.float32), []
+    for device in ("cpu", "cuda"):
+        pool = edgelstm.load(graph, device=device).pool(3)
+        found.append(pool.step({pool.open(): frame for _ in range(2)}))
+    assert found == [{0: [], 1: []}] * 2
+
+
+def test_parts_of_out_can_not_be_left_out(rng):
+    graph, one = two_in_two_out_graph(), cuda.to_device(np.zeros((2, 3), np.float32))
+    stream, frame = edgelstm.load(graph, device="cuda").stream(2), [one, cuda.to_device(np.zeros((2, 1), np.float32))]
+    with pytest.raises(DeviceError, match="out is a NoneType"):
+        stream.step(frame, [one, None])
 
 
 def test_streams_begin_with_the_initial_state_of_the_graph(rng):

@@ -189,4 +189,5 @@ def test_inputs_divided_over_threads(precision, units, kind, rng):
     """Sums of int8 do not depend on it; those of int4 are added group by group, in another order."""
     graph, feeds = layer("lstm", {"masked_output": "hold"}, ("mask", "h0"), rng, units=units, batch=1)
     graph = apply(graph, {node.name: precision for node in graph.nodes}, scales="max")
-    assert_as_on_processors(graph, feeds, (kind, 2 + 2 * (units > 32), 1, 1, kind != "stepwise"), 1e-6 if precision == "int4" else 0.0)
+    form = kind, 2 + 2 * (units > 32), 1, 1, kind != "stepwise"
+    assert_as_on_processors(graph, feeds, form, 1e-6 if precision == "int4" else 0.0)

@@ -97,8 +97,14 @@ def test_auto_refuses_a_batch_that_the_model_does_not_take(monkeypatch):
     monkeypatch.setattr(devices, "call", raising(ShapeError("one row only")))
     with pytest.raises(ShapeError, match="batch 3"):
         edgelstm.load(sequence_graph(), device="auto", batch=3)
-    with pytest.raises(ShapeError, match="whole number"):
-        edgelstm.load(sequence_graph(), device="auto", batch=0)
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 2.0, "4", True])
+@pytest.mark.parametrize("what", ["batch", "steps"])
+def test_auto_refuses_what_is_no_number_of_rows_or_steps(monkeypatch, what, wrong):
+    pretend(monkeypatch, 1.0, 2.0)
+    with pytest.raises(ShapeError, match=f"{what} that device='auto' measures is a whole number"):
+        edgelstm.load(sequence_graph(), device="auto", **{what: wrong})
 
 
 def test_the_crossover_has_a_row_for_every_batch_that_the_model_takes(monkeypatch):

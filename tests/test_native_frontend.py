@@ -1,14 +1,20 @@
 """Functions of kernels are compiled once, whichever machine or kernel they are for, and only where they are the same."""
 
+import gc
 import hashlib
+import os
 import subprocess
 import sys
+import threading
+from collections import namedtuple
 
 import pytest
 
 from edgelstm import kernels
 from edgelstm.native import frontend
 from edgelstm.native.target import CROSS_TARGETS
+
+Forward, Backward = namedtuple("Forward", "a b"), namedtuple("Backward", "b a")
 
 
 def made(value, default=0):
@@ -25,7 +31,8 @@ def test_the_same_code_over_the_same_values_is_one_function(value):
 
 
 @pytest.mark.parametrize(("one", "other"), [(1, 2), (1, True), (1, 1.0), (0.0, -0.0), ((1, 2), (1, 3)), ((1,), 1), (None, 0),
-                                            (made(1), made(2)), ([1], [1])])
+                                            (made(1), made(2)), ([1], [1]), (Forward(1, 2), Backward(1, 2)),
+                                            (Forward(1, 2), (1, 2))])
 def test_other_values_make_other_functions(one, other):
     assert made(one) is not made(other) and made(1, one) is not made(1, other)
     assert made(one) is not frontend.outline(made(one).py_func)
@@ -55,3 +62,39 @@ def test_shared_ir_is_what_a_process_without_sharing_gets():
     for machine in ((4, "sign", 16), (4, "neon", 32)):
         shared = [frontend.kernel_ir(kernels.get(name), *machine) for name in names]
     assert [hashlib.sha256(ir.encode()).hexdigest() for ir in shared] == alone.stdout.split()
+
+
+def test_a_child_forked_while_a_thread_lowers_looks_for_garbage():
+    if not hasattr(os, "fork"):
+        pytest.skip("this system has no fork")
+    begun, over = threading.Event(), threading.Event()
+
+    def lower():
+        with frontend._garbage_left():
+            begun.set()
+            over.wait(10)
+
+    thread = threading.Thread(target=lower)
+    thread.start()
+    assert begun.wait(10) and not gc.isenabled()
+    child = os.fork()
+    if child == 0:
+        os._exit(not gc.isenabled())
+    over.set()
+    thread.join()
+    assert os.waitpid(child, 0)[1] == 0
+    assert gc.isenabled()
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_search_for_garbage_is_what_it_was_also_after_an_error(enabled):
+    (gc.enable if enabled else gc.disable)()
+    try:
+        with pytest.raises(ZeroDivisionError), frontend._garbage_left():
+            with frontend._garbage_left():
+                assert not gc.isenabled()
+            assert not gc.isenabled()
+            raise ZeroDivisionError
+        assert gc.isenabled() == enabled
+    finally:
+        gc.enable()

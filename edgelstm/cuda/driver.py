@@ -316,13 +316,16 @@ def _three(counts: Any) -> tuple[int, ...]:
 
 
 def machine() -> dict[str, Callable[..., Any]]:
-    """Functions of single numbers that both the device and the simulator have; `dot4` multiplies bytes: see _dot4."""
+    """Functions of single numbers that both the device and the simulator have; `dot4` multiplies bytes: see _dot4. What `plus`
+    and `minus` take is rounded: the compiler makes no fma of them and a product.
+    """
     if SIMULATED:
         return {
             "fma": lambda a, b, c: np.float32(np.float64(a) * b + c), "absolute": lambda x: np.float32(abs(x)),
             "sqrt": np.sqrt, "copysign": np.copysign, "nearest": np.rint, "floor": np.floor, "ceil": np.ceil,
             "truncate": np.trunc, "bits": lambda x: int(np.float32(x).view(np.int32)),
             "number": lambda n: np.uint32(int(n) & 0xFFFFFFFF).view(np.float32), "dot4": _dot4_by_bytes,
+            "plus": lambda a, b: a + b, "minus": lambda a, b: a - b,
         }  # fmt: skip
     from numba.cuda import libdevice as lib
 
@@ -331,6 +334,7 @@ def machine() -> dict[str, Callable[..., Any]]:
         "copysign": lambda magnitude, sign: lib.copysignf(magnitude, sign), "nearest": lambda x: lib.rintf(x),
         "floor": lambda x: lib.floorf(x), "ceil": lambda x: lib.ceilf(x), "truncate": lambda x: lib.truncf(x),
         "bits": lambda x: lib.float_as_int(x), "number": lambda n: lib.int_as_float(np.int32(n)), "dot4": _dot4(),
+        "plus": lambda a, b: lib.fadd_rn(a, b), "minus": lambda a, b: lib.fsub_rn(a, b),
     }  # fmt: skip
 
 

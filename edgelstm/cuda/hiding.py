@@ -48,6 +48,7 @@ class _Plan:
                 self._users[memory(operand.buffer)].append((number, param))
         self._within: dict[int, dict[int, int]] = {}  # of which launches a call is a part, and how often of each
         self._path: dict[int, Path | None] = {}  # from a call to its launch, where each element has one place there
+        self._elements: dict[int, int] = {}  # that a call computes, some of them again where it is a part of its launch
         self._calls: dict[int, int] = defaultdict(int)  # in a launch
         self._products: set[int] = set()  # launches that a product makes
         self._rows: dict[int, set[int]] = defaultdict(set)  # copies that products read, and how long their rows are
@@ -60,6 +61,9 @@ class _Plan:
         if not hidden:
             launches, path = {number: 1}, ()
         self._within[number], self._path[number] = launches, path
+        if self._kind(number) is not None:
+            again = [self._elements.get(reader, 0) for reader, _ in readers]
+            self._elements[number] = max(again) if hidden else self._count(number)
         for launch, times in launches.items():
             self._calls[launch] += times
         if self._kind(number) == PRODUCT:
@@ -155,7 +159,7 @@ class _Plan:
     def _computed_once(self, number: int, readers: Readers) -> bool:
         """Whether nobody computes more elements than there are."""
         most = self._count(number)
-        return all(self._kind(reader) in (FORMULA, COPY) and self._count(reader) <= most for reader, _ in readers)
+        return all(self._kind(reader) in (FORMULA, COPY) and self._elements[reader] <= most for reader, _ in readers)
 
     def _stays(self, number: int, launches: Mapping[int, int]) -> bool:
         """Whether nobody writes what a call reads before its launches are done, nor do they themselves."""

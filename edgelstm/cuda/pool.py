@@ -120,7 +120,7 @@ class DevicePool(Pool):
             found = self._batch(len(numbers)).run(numbers, self._columns(list(frames.values())))
         if len(found) == 1:
             return dict(zip(frames, found[0], strict=True))
-        return {handle: list(arrays) for handle, arrays in zip(frames, zip(*found, strict=True), strict=True)}
+        return {handle: [arrays[k] for arrays in found] for k, handle in enumerate(frames)}
 
     def _columns(self, frames: list[Any]) -> list[Sequence[np.ndarray]]:
         """For every input the arrays of all streams. Raises ShapeError."""

@@ -118,9 +118,9 @@ class CudaStream(Stream):
             raise ShapeError(f"out is a list of {len(self._shown)} arrays for this model")
         for k, array in zip(self._shown, given, strict=True):
             shape, dtype = self._out_frames[k].shape, self._graph.outputs[k].dtype
-            if array is not None and not driver.resident(array):
+            if out is not None and not driver.resident(array):
                 raise DeviceError(f"out is {_named(array)}; with frames on the device it lies there too")
-            found[k] = resident.made(shape, dtype) if array is None else resident.fitting("out", dtype, array, self._number)
+            found[k] = resident.made(shape, dtype) if out is None else resident.fitting("out", dtype, array, self._number)
             if tuple(found[k].shape) != tuple(shape):
                 raise ShapeError(f"out has the shape {tuple(found[k].shape)}, expected {tuple(shape)}")
         return found

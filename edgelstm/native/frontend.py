@@ -6,6 +6,7 @@ configuration of other numba users in the process. The same kernel gives the sam
 
 import functools
 import gc
+import os
 import re
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
@@ -117,7 +118,7 @@ def _dispatcher(function: Callable[..., Any], *, forceinline: bool) -> _Dispatch
 def _key(value: Any) -> Hashable:
     """What tells values apart that compiled functions read."""
     if isinstance(value, tuple):
-        return tuple(map(_key, value))
+        return type(value), *map(_key, value)
     return (type(value), repr(value)) if isinstance(value, int | float | str | None) else id(value)
 
 
@@ -141,16 +142,33 @@ def _lowered(decl: KernelDecl, kernel: _Dispatcher) -> str:
     return _only_entry(module, decl)
 
 
+_leaving: list[object] = []  # an entry for each thread that has switched the search for garbage off
+
+
 @contextmanager
 def _garbage_left() -> Iterator[None]:
     """Numba makes many objects, most of which stay: looking for garbage among them takes a seventh of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
+    if not gc.isenabled():
+        yield
+        return
+    _leaving.append(None)
     try:
+        gc.disable()
         yield
     finally:
-        if enabled:
-            gc.enable()
+        gc.enable()
+        _leaving.pop()
+
+
+def _look_again() -> None:
+    """In a forked child, which does not have the threads that would switch it on."""
+    if _leaving:
+        gc.enable()
+        _leaving.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_look_again)
 
 
 @global_compiler_lock
