@@ -19,7 +19,8 @@ if not cuda_simulator.ON_MADE_UP_DRIVER:
 
 # With several processes these begin first, so that none of them is left over at the end.
 LONGEST = ("test_kernel_contract.py", "test_kernel_formats.py", "test_build_cross.py", "test_cuda_code.py", "test_cuda.py",
-           "test_cuda_ptx.py", "test_corpus_import.py", "test_keras_property.py", "test_build_wasm.py", "test_build_memory.py", "test_build_c.py")
+           "test_cuda_ptx.py", "test_corpus_import.py", "test_keras_property.py", "test_build_wasm.py", "test_build_memory.py",
+           "test_build_c.py")
 
 
 def pytest_configure(config):

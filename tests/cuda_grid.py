@@ -16,7 +16,7 @@ import numpy as np
 from numba.cuda.np.numpy_support import as_dtype
 from numba.cuda.simulator import kernel, kernelapi
 
-from edgelstm.cuda import grid, peers
+from edgelstm.cuda.recurrence import grid, peers
 
 PATIENCE = 60.0  # seconds until a meeting is given up
 

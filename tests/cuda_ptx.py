@@ -2,9 +2,10 @@
 
 import re
 
-from edgelstm.cuda import ahead, expressions
+from edgelstm.cuda import ahead
 from edgelstm.cuda.driver import types
-from edgelstm.cuda.expressions import Apply, Load, Stored
+from edgelstm.cuda.fused import expressions
+from edgelstm.cuda.fused.expressions import Apply, Load, Stored
 
 PERSISTENT = "lstm float32, 4 rows, weights in shared memory, persistent"
 CLUSTER = "lstm float32, 4 rows, weights in shared memory, cluster"

@@ -16,8 +16,10 @@ from numba.cuda.cudadrv.error import NvvmError
 from numba.cuda.dispatcher import CUDADispatcher
 
 from edgelstm import ops
-from edgelstm.cuda import backend, driver, expressions, launching, pool, session
-from edgelstm.cuda.expressions import Apply
+from edgelstm.cuda import backend, driver, launching
+from edgelstm.cuda.fused import expressions
+from edgelstm.cuda.fused.expressions import Apply
+from edgelstm.cuda.host import pool, session
 from edgelstm.graph import Graph
 from edgelstm.model import Model
 from tests.conftest import Layers

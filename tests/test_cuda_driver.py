@@ -110,7 +110,7 @@ class OnDevice:
     (OnDevice(), DeviceError, "lies on device 3, the model on device 1; copy it, or load the model with device='cuda:3'"),
 ])
 def test_arrays_that_kernels_can_not_read_are_refused(driver, monkeypatch, array, error, message):
-    resident = importlib.import_module("edgelstm.cuda.resident")
+    resident = importlib.import_module("edgelstm.cuda.host.resident")
     monkeypatch.setattr(resident, "adopted", lambda given: given)
     monkeypatch.setattr(driver, "place", lambda given: 3)
     with pytest.raises(error) as found:
@@ -172,7 +172,7 @@ class Api:
 @pytest.fixture
 def record(driver, monkeypatch):
     """`record(api)`: a Graph on a machine with this driver, and the streams that its launches were given."""
-    graphs = importlib.import_module("edgelstm.cuda.graphs")
+    graphs = importlib.import_module("edgelstm.cuda.host.graphs")
 
     def made(api, launch=lambda stream: None):
         streams = []

@@ -28,7 +28,7 @@ def device(name, cooperative=True):
 
 
 def layer(cell, form, batch, units, steps=100):
-    from edgelstm.cuda.forms import Layer
+    from edgelstm.cuda.recurrence.forms import Layer
 
     return Layer(cell, form, batch, units, steps)
 
@@ -59,7 +59,7 @@ def assert_fits(form, limits, layer):
 @pytest.mark.parametrize("name", DEVICES)
 @pytest.mark.parametrize("cell", CELLS)
 def test_what_is_chosen_fits_the_device(name, cell):
-    from edgelstm.cuda.forms import plan_recurrent
+    from edgelstm.cuda.recurrence.forms import plan_recurrent
 
     forms = WORDS_OF_INPUTS if cell == "lstm" else ("float32", "int4")
     for form, units, batch in itertools.product(forms, UNITS, BATCHES):
@@ -76,7 +76,7 @@ def test_what_is_chosen_fits_the_device(name, cell):
     ("7.5", 64, 1, "whole", True), ("7.5", 256, 1, "persistent", True),
 ])  # fmt: skip
 def test_weights_stay_on_chip_where_they_fit(name, units, batch, kind, resident):
-    from edgelstm.cuda.forms import plan_recurrent
+    from edgelstm.cuda.recurrence.forms import plan_recurrent
 
     form = plan_recurrent(device(name), layer("lstm", "float32", batch, units))
     assert (form.kind, form.resident) == (kind, resident)
@@ -86,20 +86,20 @@ def test_weights_stay_on_chip_where_they_fit(name, units, batch, kind, resident)
     ("7.5", "float32", 64, 4), ("8.7", "float32", 128, 9), ("8.7", "float32", 126, 9), ("9.0", "bfloat16", 128, 16),
     ("8.7", "int8", 192, 8), ("9.0", "float32", 3, 0), ("8.7", "float32", 512, 0)])
 def test_weights_are_in_registers_where_a_block_has_all_units(name, form, units, chunks):
-    from edgelstm.cuda.forms import plan_recurrent
+    from edgelstm.cuda.recurrence.forms import plan_recurrent
 
     found = plan_recurrent(replace(device(name), cluster=0), layer("lstm", form, 1, units))
     assert found.held == chunks and (not chunks or found.kind == "whole")
 
 
 def test_a_single_step_reads_its_weights_where_they_are():
-    from edgelstm.cuda.forms import plan_recurrent
+    from edgelstm.cuda.recurrence.forms import plan_recurrent
 
     assert not plan_recurrent(device("9.0"), layer("lstm", "float32", 1, 512, 1)).resident
 
 
 def test_a_cluster_that_has_no_room_leaves_smaller_ones_and_then_all_blocks_together():
-    from edgelstm.cuda.forms import plan_recurrent, without
+    from edgelstm.cuda.recurrence.forms import plan_recurrent, without
 
     limits, found = device("9.0"), []
     while not found or found[-1].kind == "cluster":
@@ -113,7 +113,7 @@ def test_a_cluster_that_has_no_room_leaves_smaller_ones_and_then_all_blocks_toge
 @pytest.mark.parametrize("form", WORDS_OF_INPUTS)
 def test_clusters_are_for_layers_of_some_hundred_units(form):
     """Fewer fit into a block, more don't fit into a cluster."""
-    from edgelstm.cuda.forms import plan_recurrent
+    from edgelstm.cuda.recurrence.forms import plan_recurrent
 
     kinds = [plan_recurrent(device("9.0"), layer("lstm", form, 1, units)).kind for units in (16, 256, 4096)]
     assert kinds == ["whole", "cluster", "persistent"]
@@ -121,7 +121,7 @@ def test_clusters_are_for_layers_of_some_hundred_units(form):
 
 @pytest.mark.parametrize("units", [512, 1024])
 def test_blocks_that_can_not_meet_take_a_launch_a_step(units):
-    from edgelstm.cuda.forms import plan_recurrent
+    from edgelstm.cuda.recurrence.forms import plan_recurrent
 
     limits = replace(device("9.0"), cooperative=False)
     assert plan_recurrent(limits, layer("lstm", "float32", 1, units)).kind == "stepwise"
@@ -130,7 +130,7 @@ def test_blocks_that_can_not_meet_take_a_launch_a_step(units):
 @pytest.mark.parametrize("name", DEVICES)
 def test_layers_too_large_for_a_block_are_refused_with_their_cell_and_units(name):
     from edgelstm import UnsupportedError
-    from edgelstm.cuda.forms import plan_recurrent
+    from edgelstm.cuda.recurrence.forms import plan_recurrent
 
     message = rf"70000 units of a float32 lstm layer.*{DEVICES[name][2] >> 10} KiB.*device='cpu'"
     with pytest.raises(UnsupportedError, match=message):
@@ -138,7 +138,7 @@ def test_layers_too_large_for_a_block_are_refused_with_their_cell_and_units(name
 
 
 def test_plans_of_many_lengths_are_not_all_kept():
-    from edgelstm.cuda.forms import PLANS_KEPT, plan_recurrent
+    from edgelstm.cuda.recurrence.forms import PLANS_KEPT, plan_recurrent
 
     for steps in range(PLANS_KEPT + 10):
         plan_recurrent(device("small"), layer("simple_rnn", "float32", 1, 1, steps))
@@ -146,7 +146,7 @@ def test_plans_of_many_lengths_are_not_all_kept():
 
 
 def test_more_multiprocessors_never_take_longer():
-    from edgelstm.cuda.forms import clocks, plan_recurrent
+    from edgelstm.cuda.recurrence.forms import clocks, plan_recurrent
 
     asked = layer("gru", "float32", 16, 500)
     found = [clocks(limits, asked, plan_recurrent(limits, asked))

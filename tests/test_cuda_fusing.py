@@ -30,7 +30,8 @@ def shapes_of(graph, batch, steps):
 
 def launches(graph, batch=2, steps=3):
     """The kernels that a run starts, without their vectors and precision."""
-    from edgelstm.cuda import decode, fusing, hiding
+    from edgelstm.cuda import decode
+    from edgelstm.cuda.fused import fusing, hiding
 
     program = plan(graph, shapes_of(graph, batch, steps), 2, PackedWeights(), rework=hiding.hide)
     return [re.sub(r"^(gemm|conv)[134].*", r"\1", call.kernel) for call in fusing.fused(decode.calls(program))]
@@ -144,7 +145,7 @@ def test_long_chains_of_layers(rng):
 
 
 def test_hidden_values_need_no_memory():
-    from edgelstm.cuda import hiding
+    from edgelstm.cuda.fused import hiding
 
     net, y = net_and_input(64)
     for name in ("tanh", "relu"):
@@ -338,7 +339,8 @@ def test_products_read_copied_rows_where_they_lie(perm, rng):
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])
 def test_a_step_of_one_row_reads_a_row_of_a_table(cell, rng):
-    from edgelstm.cuda import decode, fusing
+    from edgelstm.cuda import decode
+    from edgelstm.cuda.fused import fusing
 
     gates = {"lstm": 4, "gru": 3, "simple_rnn": 1}[cell]
     graph = embedded(lambda net, e: net.dense(net.recurrent(cell, e, 5, gates=gates), 2))
@@ -372,7 +374,7 @@ def call(kernel, **params):
 @pytest.mark.parametrize(("between", "hidden"), [
     (None, True), ("reads", True), ("writes", False), ("unknown", False)])
 def test_a_call_is_not_delayed_past_one_that_writes_what_it_reads(between, hidden):
-    from edgelstm.cuda import hiding
+    from edgelstm.cuda.fused import hiding
     from edgelstm.program.operands import Buffer, Operand, Space
 
     def value(space=None):

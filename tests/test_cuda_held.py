@@ -20,7 +20,8 @@ ALONE = [described for described in SPECIAL if described[1].get("reset_after", T
 
 def held(sharing, rows, limits, layer):
     """The candidate with weights in registers, for blocks in which so many threads share a unit."""
-    from edgelstm.cuda import driver, forms
+    from edgelstm.cuda import driver
+    from edgelstm.cuda.recurrence import forms
 
     threads = min(256, sharing * layer.width)
     every = forms.candidates(driver.Limits(1, threads, 48 << 10, False), layer)
@@ -30,7 +31,7 @@ def held(sharing, rows, limits, layer):
 
 
 def run(graph, feeds, sharing, rows):
-    from edgelstm.cuda import forms
+    from edgelstm.cuda.recurrence import forms
 
     with mock.patch.object(forms, "plan_recurrent", functools.partial(held, sharing, rows)):
         return Model(graph, device="cuda").run(feeds)
@@ -72,7 +73,8 @@ def test_every_format(described, precision, units, sharing, rng):
 
 
 def test_two_products_of_a_step_stay_in_shared_memory():
-    from edgelstm.cuda import driver, forms
+    from edgelstm.cuda import driver
+    from edgelstm.cuda.recurrence import forms
 
     limits, asked = driver.Limits(1, 64, 48 << 10, False), forms.Layer("gru_before", "float32", 1, 16 * PARTS, 5)
     assert not any(form.held for form in forms.candidates(limits, asked))

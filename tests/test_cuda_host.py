@@ -23,7 +23,8 @@ from numba import cuda
 import edgelstm
 from bench.cuda import graph_of
 from edgelstm import DeviceError, DeviceMemoryError, DeviceWarning, ShapeError, axes
-from edgelstm.cuda import driver, ready, session
+from edgelstm.cuda import driver
+from edgelstm.cuda.host import ready, session
 from tests.cuda_made_up import calls, failing, made_up
 from tests.test_stream import framed_graph
 from tests.tiny_models import sequence_graph, step_graph, two_in_two_out_graph

@@ -260,7 +260,7 @@ def test_arrays_of_users_are_not_kept(put, use, rng):
 
 def test_blocks_of_one_shape_share_a_session(rng, monkeypatch):
     made = []
-    graph, session = sequence_graph(), importlib.import_module("edgelstm.cuda.session")
+    graph, session = sequence_graph(), importlib.import_module("edgelstm.cuda.host.session")
     monkeypatch.setattr(session, "fused", lambda calls, real=session.fused: made.append(1) or real(calls))
     stream, x = edgelstm.load(graph, device="cuda").stream(2), rng.standard_normal((2, 13, 3)).astype(np.float32)
     made.clear()

@@ -62,7 +62,7 @@ def layer(op, attrs, given, rng, units=UNITS, steps=STEPS, batch=BATCH):
 
 def chosen(form, limits, layer):
     """The candidate that FORMS describes."""
-    from edgelstm.cuda import forms
+    from edgelstm.cuda.recurrence import forms
 
     kind, span, rows, groups, resident = form
     wanted = (kind, span * PARTS, rows, groups, resident)
@@ -77,7 +77,8 @@ def planned(choose, room=32):
     """All layers run in the form that choose(limits, layer) gives. A simulated device runs all blocks at once, and says that
     it has room for so many.
     """
-    from edgelstm.cuda import driver, forms, recurrent
+    from edgelstm.cuda import driver
+    from edgelstm.cuda.recurrence import forms, recurrent
 
     with ExitStack() as stack:
         if not cuda_simulator.ON_GPU:
@@ -119,7 +120,7 @@ def test_masks_states_and_activations(number, rng):
 @pytest.mark.parametrize(("kind", "units", "steps"), SIZES)
 @pytest.mark.parametrize("described", [PLAIN[0], PLAIN[3]], ids=str)
 def test_odd_sizes(kind, units, steps, described, rng):
-    from edgelstm.cuda import forms
+    from edgelstm.cuda.recurrence import forms
 
     graph, feeds = layer(*described, rng, units, steps, 1)
     with planned(lambda limits, layer: [form for form in forms.candidates(limits, layer) if form.kind == kind][units % 2]):
@@ -146,7 +147,7 @@ def test_a_row_of_nan_stays_alone(rng):
 
 def test_blocks_that_do_not_fit_at_once_take_a_launch_a_step(rng, monkeypatch):
     """The plan counted on more blocks at once than there is room for."""
-    from edgelstm.cuda import grid
+    from edgelstm.cuda.recurrence import grid
 
     kinds = []
     for kind in ("persistent", "stepwise"):
@@ -161,7 +162,7 @@ def test_blocks_that_do_not_fit_at_once_take_a_launch_a_step(rng, monkeypatch):
 @pytest.mark.skipif(cuda_simulator.ON_GPU, reason="a GPU does not tell of races")
 @pytest.mark.parametrize(("described", "meetings"), [(PLAIN[0], STEPS + 1), (PLAIN[3], 2 * STEPS + 1)], ids=str)
 def test_every_meeting_of_a_cluster_is_needed(described, meetings, rng):
-    from edgelstm.cuda import peers
+    from edgelstm.cuda.recurrence import peers
     from tests import cuda_grid
 
     graph, feeds = layer(*described, rng)
@@ -177,7 +178,7 @@ def test_every_meeting_of_a_cluster_is_needed(described, meetings, rng):
 
 
 def test_a_cluster_that_has_no_room_becomes_a_smaller_one(rng, monkeypatch):
-    from edgelstm.cuda import forms, recurrent
+    from edgelstm.cuda.recurrence import forms, recurrent
 
     real, asked = recurrent.launch_clusters, []
 

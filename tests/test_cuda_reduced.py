@@ -94,7 +94,7 @@ def test_products_have_the_bits_of_processors(name, precision):
 
 def prepared(form, x, scale):
     """(numbers, scales) of each part of the rows of x by the twin of the kernel."""
-    from edgelstm.cuda import rounding
+    from edgelstm.cuda.tiled import rounding
 
     count, n = x.shape
     words, y = rounding.ROW_WORDS[form](n), cuda.to_device(np.full(count * rounding.ROW_WORDS[form](n), 7.5, np.float32))

@@ -7,10 +7,11 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from edgelstm.cuda import cells, chunks, forms, grid, products, whole
-from edgelstm.cuda.arguments import Arrays, Sizes
 from edgelstm.cuda.driver import CLUSTERED, cuda, types
-from edgelstm.cuda.sweeps import Weights
+from edgelstm.cuda.recurrence import cells, chunks, forms, grid, whole
+from edgelstm.cuda.recurrence.arguments import Arrays, Sizes
+from edgelstm.cuda.recurrence.sweeps import Weights
+from edgelstm.cuda.tiled import products
 
 _F32, _I32, _U8 = (types.Array(kind, 1, "C") for kind in (types.float32, types.int32, types.uint8))
 _WORD, _COUNTERS = types.int64, types.Array(types.int64, 1, "C")

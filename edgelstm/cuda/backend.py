@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 
 from edgelstm.arrays import check_names, check_shapes
-from edgelstm.cuda import driver, resident, twins
+from edgelstm.cuda import driver, twins
 from edgelstm.cuda.driver import LANES, check, on, zeros
-from edgelstm.cuda.hiding import hide
-from edgelstm.cuda.pool import DevicePool, poolable
-from edgelstm.cuda.resident import View
-from edgelstm.cuda.session import Constants, CudaPool, CudaSession
-from edgelstm.cuda.stream import CudaStream
+from edgelstm.cuda.fused.hiding import hide
+from edgelstm.cuda.host import resident
+from edgelstm.cuda.host.pool import DevicePool, poolable
+from edgelstm.cuda.host.resident import View
+from edgelstm.cuda.host.session import Constants, CudaPool, CudaSession
+from edgelstm.cuda.host.stream import CudaStream
 from edgelstm.errors import UnsupportedError
 from edgelstm.graph import Graph
 from edgelstm.memory import round_up

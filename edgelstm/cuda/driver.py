@@ -17,8 +17,8 @@ INSTALL = "pip install 'edgelstm[cuda]'"
 if importlib.util.find_spec("numba_cuda") is None:
     raise DependencyError(f"device='cuda' needs the package numba-cuda: {INSTALL}")
 
-from numba import cuda, types
-from numba.core import config
+from numba import cuda, types  # noqa: E402
+from numba.core import config  # noqa: E402
 
 OLDEST, CLUSTERED = (7, 5), (9, 0)  # compute capability: the oldest that is supported, the first that has clusters
 PORTABLE_CLUSTER, LARGEST_CLUSTER = 8, 16  # blocks; kernels ask for more than the first, which not all devices grant

@@ -3,8 +3,11 @@
 import re
 from functools import cache
 
-from edgelstm.cuda import elements, expressions, integer_cells, products, recurrent, rounding, shared
+from edgelstm.cuda import shared
+from edgelstm.cuda.fused import elements, expressions
 from edgelstm.cuda.launching import Twin
+from edgelstm.cuda.recurrence import integer_cells, recurrent
+from edgelstm.cuda.tiled import products, rounding
 
 _FORMAT = re.compile(r"(?P<stem>.*?)(_(?P<form>bfloat16|int8x16|int8|int4))?$")
 _PANELS = {"gemm": products.gemm, "conv": products.conv}

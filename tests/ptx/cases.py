@@ -12,7 +12,7 @@ from unittest import mock
 import numpy as np
 
 from edgelstm import reference
-from edgelstm.cuda import forms
+from edgelstm.cuda.recurrence import forms
 from edgelstm.graph import Graph
 from edgelstm.model import Model
 from edgelstm.precision.apply import apply

@@ -14,8 +14,8 @@ import numpy as np
 
 from edgelstm.cuda import scalars
 from edgelstm.cuda.driver import LANES, cuda, types
-from edgelstm.cuda.integer_products import high_nibbles, low_nibbles
 from edgelstm.cuda.scalars import anew, device
+from edgelstm.cuda.tiled.integer_products import high_nibbles, low_nibbles
 
 INPUTS = 4  # of a chunk in formats that read floats
 

@@ -12,13 +12,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from edgelstm.cuda import chunks, rounding, scalars
-from edgelstm.cuda.chunks import Chunk
+from edgelstm.cuda import scalars
 from edgelstm.cuda.driver import LANES, SIMULATED, cuda, on_element
-from edgelstm.cuda.peers import send
-from edgelstm.cuda.rounding import Floats, Prepared
+from edgelstm.cuda.recurrence import chunks
+from edgelstm.cuda.recurrence.chunks import Chunk
+from edgelstm.cuda.recurrence.peers import send
+from edgelstm.cuda.recurrence.shares import PARTS, Share, unpacked, width
 from edgelstm.cuda.scalars import anew, device, written_out
-from edgelstm.cuda.shares import PARTS, Share, unpacked, width
+from edgelstm.cuda.tiled import rounding
+from edgelstm.cuda.tiled.rounding import Floats, Prepared
 from edgelstm.kernels.recurrent import Place, Sequence
 
 # Bytes of shared memory, and words where rows begin: for loads of four words.

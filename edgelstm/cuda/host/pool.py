@@ -14,9 +14,9 @@ import numpy as np
 from edgelstm import rows
 from edgelstm.cuda import driver
 from edgelstm.cuda.driver import cuda, on
+from edgelstm.cuda.host.ready import filling, put
+from edgelstm.cuda.host.resident import View
 from edgelstm.cuda.launching import THREADS, Launch, blocks_for, jit, launch
-from edgelstm.cuda.ready import filling, put
-from edgelstm.cuda.resident import View
 from edgelstm.errors import DeviceError
 from edgelstm.graph import Port
 from edgelstm.ports import step_shapes

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from edgelstm.cuda import elements
 from edgelstm.cuda.decode import Call, Pointer
-from edgelstm.cuda.elements import COPY, FLOATS, FORMULA, GATHER, PRODUCT, Place
-from edgelstm.cuda.expressions import KERNEL, Apply, Box, Expression, Load, Moved, Result, Row, Stored
-from edgelstm.cuda.hiding import VALUE
+from edgelstm.cuda.fused import elements
+from edgelstm.cuda.fused.elements import COPY, FLOATS, FORMULA, GATHER, PRODUCT, Place
+from edgelstm.cuda.fused.expressions import KERNEL, Apply, Box, Expression, Load, Moved, Result, Row, Stored
+from edgelstm.cuda.fused.hiding import VALUE
 from edgelstm.program.operands import Space
 
 

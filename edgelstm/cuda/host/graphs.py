@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from edgelstm.cuda.driver import SIMULATED, bindings, checked, cuda, device_errors, on, wait
-from edgelstm.cuda.ready import Launches
+from edgelstm.cuda.host.ready import Launches
 from edgelstm.errors import DeviceError, DeviceWarning
 
 

@@ -3,14 +3,14 @@
 from functools import cache
 from typing import Any
 
-from edgelstm.cuda import chunks, onchip, states
-from edgelstm.cuda.arguments import sequence
-from edgelstm.cuda.cells import all_cells
 from edgelstm.cuda.driver import cuda, types
 from edgelstm.cuda.launching import HOLDING_THREADS, RECURRENT_THREADS, jit
+from edgelstm.cuda.recurrence import chunks, onchip, states
+from edgelstm.cuda.recurrence.arguments import sequence
+from edgelstm.cuda.recurrence.cells import all_cells
+from edgelstm.cuda.recurrence.shares import sharing
+from edgelstm.cuda.recurrence.sweeps import BYTES, Access, Block, width
 from edgelstm.cuda.scalars import device
-from edgelstm.cuda.shares import sharing
-from edgelstm.cuda.sweeps import BYTES, Access, Block, width
 from edgelstm.kernels.recurrent import Step
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from edgelstm.cuda import scalars
 from edgelstm.cuda.driver import LANES
+from edgelstm.cuda.recurrence.sweeps import Access, Weights, sweep
 from edgelstm.cuda.scalars import device
-from edgelstm.cuda.sweeps import Access, Weights, sweep
 from edgelstm.kernels import activate, formulas, gru, lstm, recurrent, simple_rnn
 from edgelstm.kernels.activate import Activation
 

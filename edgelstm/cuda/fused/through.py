@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from edgelstm import kernels
-from edgelstm.cuda import elements
-from edgelstm.cuda.elements import Place
+from edgelstm.cuda.fused import elements
+from edgelstm.cuda.fused.elements import Place
 from edgelstm.program.operands import Buffer, Operand, Space
 
 Calls = list[tuple[str, list[Any]]]

@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from edgelstm.cuda import forms, grid, products, whole
-from edgelstm.cuda.arguments import arrays, sizes, states
-from edgelstm.cuda.cells import all_cells, weights
 from edgelstm.cuda.driver import LANES, limits
-from edgelstm.cuda.forms import Form, Layer
 from edgelstm.cuda.launching import Args, Launch, Twin, launch, launch_clusters, resident_blocks
-from edgelstm.cuda.rounding import ROW_WORDS, quantize
+from edgelstm.cuda.recurrence import forms, grid, whole
+from edgelstm.cuda.recurrence.arguments import arrays, sizes, states
+from edgelstm.cuda.recurrence.cells import all_cells, weights
+from edgelstm.cuda.recurrence.forms import Form, Layer
+from edgelstm.cuda.tiled import products
+from edgelstm.cuda.tiled.rounding import ROW_WORDS, quantize
 
 COUNTERS = 2 * grid.LINE  # float32 of the counter of a group of rows
 

@@ -11,13 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from edgelstm.cuda import gathers, integer_products, scalars, tiles
+from edgelstm.cuda import scalars
 from edgelstm.cuda.driver import LANES, types
-from edgelstm.cuda.expressions import Row, Stored, function, given, storing
+from edgelstm.cuda.fused import gathers
+from edgelstm.cuda.fused.expressions import Row, Stored, function, given, storing
 from edgelstm.cuda.launching import Args, Launch, Twin, launch
-from edgelstm.cuda.rounding import ROW_WORDS
 from edgelstm.cuda.scalars import device
-from edgelstm.cuda.tiles import FLAT, TALL, UNROLLED, Form, Tile
+from edgelstm.cuda.tiled import integer_products, tiles
+from edgelstm.cuda.tiled.rounding import ROW_WORDS
+from edgelstm.cuda.tiled.tiles import FLAT, TALL, UNROLLED, Form, Tile
 from edgelstm.errors import UnsupportedError
 
 

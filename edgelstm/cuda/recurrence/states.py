@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from edgelstm.cuda.cells import Cell
+from edgelstm.cuda.recurrence.cells import Cell
+from edgelstm.cuda.recurrence.sweeps import width
 from edgelstm.cuda.scalars import device
-from edgelstm.cuda.sweeps import width
 
 
 def reader(cell: Cell, rows: int) -> Any:

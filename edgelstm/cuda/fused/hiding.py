@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from edgelstm import kernels
-from edgelstm.cuda import elements
 from edgelstm.cuda.decode import DTYPES
-from edgelstm.cuda.elements import COPY, FLOATS, FORMULA, GATHER, PRODUCT, Place
-from edgelstm.cuda.through import Calls, memory, write_through
+from edgelstm.cuda.fused import elements
+from edgelstm.cuda.fused.elements import COPY, FLOATS, FORMULA, GATHER, PRODUCT, Place
+from edgelstm.cuda.fused.through import Calls, memory, write_through
 from edgelstm.program.operands import Operand, Space
 
 MOST = 16  # calls in one launch, each counted as often as it is written out

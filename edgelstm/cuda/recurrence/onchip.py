@@ -4,13 +4,13 @@ from typing import Any
 
 import numpy as np
 
-from edgelstm.cuda import chunks
-from edgelstm.cuda.cells import Cell
-from edgelstm.cuda.chunks import Chunk
 from edgelstm.cuda.driver import LANES, cuda
+from edgelstm.cuda.recurrence import chunks
+from edgelstm.cuda.recurrence.cells import Cell
+from edgelstm.cuda.recurrence.chunks import Chunk
+from edgelstm.cuda.recurrence.shares import quotient, unpacked
+from edgelstm.cuda.recurrence.sweeps import BYTES, Panels, Weights
 from edgelstm.cuda.scalars import device, written_out
-from edgelstm.cuda.shares import quotient, unpacked
-from edgelstm.cuda.sweeps import BYTES, Panels, Weights
 
 
 def words(cell: Cell, form: str, units: int, span: int, held: int = 0) -> int:

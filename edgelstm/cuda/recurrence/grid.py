@@ -16,14 +16,14 @@ block may not end while it is sent to.
 from functools import cache
 from typing import Any
 
-from edgelstm.cuda import onchip, peers, states
-from edgelstm.cuda.arguments import sequence
-from edgelstm.cuda.cells import all_cells
 from edgelstm.cuda.driver import cuda, on_element, types
 from edgelstm.cuda.launching import RECURRENT_THREADS, jit
+from edgelstm.cuda.recurrence import onchip, peers, states
+from edgelstm.cuda.recurrence.arguments import sequence
+from edgelstm.cuda.recurrence.cells import all_cells
+from edgelstm.cuda.recurrence.shares import sharing
+from edgelstm.cuda.recurrence.sweeps import BYTES, Access, Block, width
 from edgelstm.cuda.scalars import device
-from edgelstm.cuda.shares import sharing
-from edgelstm.cuda.sweeps import BYTES, Access, Block, width
 from edgelstm.kernels.recurrent import Step
 
 LINE = 16  # int64 of a cache line: the counters of different groups of rows lie apart

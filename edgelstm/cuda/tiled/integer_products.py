@@ -11,9 +11,9 @@ import numpy as np
 
 from edgelstm.cuda import scalars
 from edgelstm.cuda.driver import LANES, cuda, types
-from edgelstm.cuda.rounding import ROW_WORDS, number_words
 from edgelstm.cuda.scalars import device
-from edgelstm.cuda.tiles import UNROLLED, Form, Tile
+from edgelstm.cuda.tiled.rounding import ROW_WORDS, number_words
+from edgelstm.cuda.tiled.tiles import UNROLLED, Form, Tile
 
 ROW_GROUP = 8  # words of a row in a group of int4: four of inputs that meet low nibbles, four that meet high ones
 PANEL_GROUP = 5  # of a column: four, and a scale

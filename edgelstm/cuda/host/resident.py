@@ -7,7 +7,7 @@ import numpy as np
 
 from edgelstm.cuda import driver
 from edgelstm.cuda.driver import adopted, cuda, on
-from edgelstm.cuda.ready import put
+from edgelstm.cuda.host.ready import put
 from edgelstm.errors import DeviceError, ShapeError
 from edgelstm.ports import Port
 

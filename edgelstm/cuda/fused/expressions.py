@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from edgelstm import kernels
-from edgelstm.cuda import gathers, scalars
+from edgelstm.cuda import scalars
 from edgelstm.cuda.decode import DTYPES
 from edgelstm.cuda.driver import cuda
-from edgelstm.cuda.elements import arrays
+from edgelstm.cuda.fused import gathers
+from edgelstm.cuda.fused.elements import arrays
 from edgelstm.cuda.launching import THREADS, Args, Launch, Twin, blocks_for, jit, launch
 from edgelstm.cuda.scalars import device
 

@@ -2,9 +2,9 @@
 
 from typing import Any, NamedTuple
 
-from edgelstm.cuda.cells import Cell
-from edgelstm.cuda.forms import Form
 from edgelstm.cuda.launching import Args
+from edgelstm.cuda.recurrence.cells import Cell
+from edgelstm.cuda.recurrence.forms import Form
 from edgelstm.cuda.scalars import device
 from edgelstm.kernels.recurrent import Sequence
 

@@ -23,11 +23,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from edgelstm.cuda import chunks, onchip
-from edgelstm.cuda.cells import Cell, all_cells
 from edgelstm.cuda.driver import LANES, Limits
 from edgelstm.cuda.launching import HOLDING_THREADS, RECURRENT_THREADS
-from edgelstm.cuda.sweeps import partial_words, staged_words
+from edgelstm.cuda.recurrence import chunks, onchip
+from edgelstm.cuda.recurrence.cells import Cell, all_cells
+from edgelstm.cuda.recurrence.sweeps import partial_words, staged_words
 from edgelstm.errors import UnsupportedError
 
 WHOLE, CLUSTER, PERSISTENT, STEPWISE = "whole", "cluster", "persistent", "stepwise"

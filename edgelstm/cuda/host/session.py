@@ -10,11 +10,11 @@ import numpy as np
 from edgelstm.cuda import decode, driver, twins
 from edgelstm.cuda.decode import Call, Pointer
 from edgelstm.cuda.driver import SIMULATED, cuda, empty, on, wait, zeros
-from edgelstm.cuda.fusing import fused
-from edgelstm.cuda.graphs import Door, Graph
+from edgelstm.cuda.fused.fusing import fused
+from edgelstm.cuda.host.graphs import Door, Graph
+from edgelstm.cuda.host.ready import Launches, Movable, Places, each, emptying, filling, stand_in
+from edgelstm.cuda.host.resident import View, borrowed, raw
 from edgelstm.cuda.launching import Launch
-from edgelstm.cuda.ready import Launches, Movable, Places, each, emptying, filling, stand_in
-from edgelstm.cuda.resident import View, borrowed, raw
 from edgelstm.memory import address
 from edgelstm.program.operands import Space
 from edgelstm.program.plan import Program

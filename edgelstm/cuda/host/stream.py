@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgelstm.arrays import check_names, named_inputs
-from edgelstm.cuda import driver, resident
+from edgelstm.cuda import driver
 from edgelstm.cuda.driver import on
+from edgelstm.cuda.host import resident
 from edgelstm.errors import DeviceError, ShapeError
 from edgelstm.stream import IN_USE, Stream
 
 if TYPE_CHECKING:
     from edgelstm.cuda.backend import CudaPrograms
-    from edgelstm.cuda.session import CudaSession
+    from edgelstm.cuda.host.session import CudaSession
     from edgelstm.program.plan import Program
 
 DOORS_KEPT = 16  # sets of arrays whose graph of a step is kept

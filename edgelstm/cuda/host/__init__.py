@@ -1,0 +1,1 @@
+"""What the host does for a device: sessions, streams, pools, launches that lie ready and recorded graphs."""
