@@ -5,28 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from edgelstm.kernels.declare import Factory, kernel
+from edgelstm.kernels.declare import of_numbers
 
 Formula = Callable[[Any], Callable[..., Any]]
 
 _RANGE = {"i64": (-(2.0**63), 2.0**63, -(2**63), 2**63 - 1), "i32": (-(2.0**31), 2.0**31, -(2**31), 2**31 - 1),
           "u8": (0.0, 256.0, 0, 255)}
 _KINDS = {"i64": np.int64, "i32": np.int32, "u8": np.uint8}
-
-
-def _loop(formula: Formula) -> Factory:
-    """The kernel that applies a formula to every element."""
-
-    def factory(v: Any) -> Callable[..., None]:
-        convert = v.inline(formula(v))
-
-        def loop(x, y, n):
-            for i in range(n):
-                y[i] = convert(x[i])
-
-        return loop
-
-    return factory
 
 
 def _same(v: Any) -> Callable[..., Any]:
@@ -54,13 +39,9 @@ def _saturated(target: str) -> Formula:
     return formula
 
 
-def _declare(name: str, params: str, formula: Formula) -> None:
-    kernel(name, params, formula, numbers=True)(_loop(formula))
-
-
 for _source in ("f32", "i64", "i32", "u8"):
-    _declare(f"cast_{_source}_bool", f"x:{_source}* y:u8* n:int", _truth)
+    of_numbers(f"cast_{_source}_bool", f"x:{_source}* y:u8* n:int", _truth)
     for _target in ("f32", "i64", "i32", "u8"):
         if _source != _target:
             _formula = _saturated(_target) if _source == "f32" else _same
-            _declare(f"cast_{_source}_{_target}", f"x:{_source}* y:{_target}* n:int", _formula)
+            of_numbers(f"cast_{_source}_{_target}", f"x:{_source}* y:{_target}* n:int", _formula)

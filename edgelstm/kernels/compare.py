@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from edgelstm.kernels.broadcast import AXES_THREE, declare_scalar
-from edgelstm.kernels.declare import kernel
+from edgelstm.kernels.declare import kernel, of_numbers
 
 Formula = Callable[..., Any]
 
@@ -34,26 +34,8 @@ for _name, _formula in _LOGIC.items():
     declare_scalar(f"{_name}_u8", ("u8*", "u8*", "u8*"), _constant(_formula))
 
 
-@kernel("not_u8", "x:u8* y:u8* n:int", lambda v: lambda x: 1 if x == 0 else 0, numbers=True)
-def logical_not(v: Any) -> Callable[..., None]:
-    """y[i] = not x[i]."""
-
-    def logical_not(x, y, n):
-        for i in range(n):
-            y[i] = 1 if x[i] == 0 else 0
-
-    return logical_not
-
-
-@kernel("is_nan_f32", "x:f32* y:u8* n:int", lambda v: lambda x: 1 if x != x else 0, numbers=True)
-def is_nan(v: Any) -> Callable[..., None]:
-    """y[i] = whether x[i] is NaN."""
-
-    def is_nan(x, y, n):
-        for i in range(n):
-            y[i] = 1 if x[i] != x[i] else 0
-
-    return is_nan
+of_numbers("not_u8", "x:u8* y:u8* n:int", _constant(lambda x: 1 if x == 0 else 0))
+of_numbers("is_nan_f32", "x:f32* y:u8* n:int", _constant(lambda x: 1 if x != x else 0))
 
 
 def where(v: Any) -> Callable[..., None]:

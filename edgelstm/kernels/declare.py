@@ -58,6 +58,20 @@ def kernel(name: str, params: str, formula: Factory | None = None, numbers: bool
     return declare
 
 
+def of_numbers(name: str, params: str, formula: Factory) -> None:
+    """Declare the kernel `name` over x, y and n: y[i] = formula(v)(x[i]), one number at a time."""
+
+    @kernel(name, params, formula, numbers=True)
+    def factory(v: Any) -> Callable[..., None]:
+        apply = v.inline(formula(v))
+
+        def loop(x, y, n):
+            for i in range(n):
+                y[i] = apply(x[i])
+
+        return loop
+
+
 def parsed(name: str, params: str) -> tuple[tuple[str, str], ...]:
     """The parameters of a kernel as pairs."""
     return tuple(_parse(name, word) for word in params.split())

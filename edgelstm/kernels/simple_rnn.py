@@ -60,8 +60,7 @@ def _single(v: Any, form: Format) -> single.Cell:
 @each_format("simple_rnn_general", f"{STANDARD} clip:f32 {activate.parameters('f')}")
 def simple_rnn_general(v: Any, form: Format) -> Any:
     """With an activation by code."""
-    chosen = activate.make(v)
-    walk = _sequence(v, form, _cell(v, v.inline(lambda x, options: chosen(x, options.activation, options.clip))))
+    walk = _sequence(v, form, cell(v, general_rule(v)))
 
     def simple_rnn_general(
         p, r, h0, y, hn, work, mask, batch, steps, units, p_t, p_b, y_t, y_b, reverse, hold, h_scale,
@@ -74,16 +73,28 @@ def simple_rnn_general(v: Any, form: Format) -> Any:
 
 
 def _with_tanh(v: Any) -> Any:
+    return cell(v, standard_rule(v))
+
+
+def standard_rule(v: Any) -> Any:
+    """tanh, as `rule(x, options)`."""
     tanh = formulas.make(v).tanh
-    return _cell(v, v.inline(lambda x, options: tanh(x)))
+    return v.inline(lambda x, options: tanh(x))
 
 
-def _cell(v: Any, activation: Any) -> Any:
+def general_rule(v: Any) -> Any:
+    """The activation and the bound that Options name."""
+    chosen = activate.make(v)
+    return v.inline(lambda x, options: chosen(x, options.activation, options.clip))
+
+
+def cell(v: Any, rule: Any) -> Any:
+    """`cell(sequence, step, place, sums, options)`: what follows the recurrent product."""
     load, commit = v.load, recurrent.commit(v)
 
     @v.inline
     def cell(q, step, place, sums, options):
-        commit(q, step, place, activation(sums[0] + load(q.p, place.p), options))
+        commit(q, step, place, rule(sums[0] + load(q.p, place.p), options))
 
     return cell
 

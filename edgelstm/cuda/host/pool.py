@@ -14,7 +14,7 @@ import numpy as np
 from edgelstm import rows
 from edgelstm.cuda import driver
 from edgelstm.cuda.driver import cuda, on
-from edgelstm.cuda.host.ready import filling, put
+from edgelstm.cuda.host.ready import filling, host_bytes, put
 from edgelstm.cuda.host.resident import View
 from edgelstm.cuda.launching import THREADS, Launch, blocks_for, jit, launch
 from edgelstm.errors import DeviceError
@@ -203,7 +203,7 @@ def _start_bytes(view: View, initial: np.ndarray | None) -> np.ndarray:
     """The initial value of one row as bytes."""
     start = np.empty(view.shape, view.dtype)
     start[...] = 0 if initial is None else initial
-    return start.reshape(-1).view(np.uint8)
+    return host_bytes(start)
 
 
 def _rows_of(port: Port, array: np.ndarray) -> np.ndarray:

@@ -84,31 +84,30 @@ def filling(pairs: Sequence[tuple[Any, np.ndarray]]) -> Launches:
     """Copies of bytes of the host to memory of the device."""
     if SIMULATED:
         return lambda stream: [memory.copy_to_device(array, stream) for memory, array in pairs]
-    copy, given = bindings().cuMemcpyHtoDAsync, [_ends(*pair) for pair in pairs]
-
-    def fill(stream: Any) -> None:
-        for there, here, nbytes, _ in given:
-            checked(copy(there, here, nbytes, stream.handle))
-
-    return fill
+    return _copying(bindings().cuMemcpyHtoDAsync, [(driver.address(m), address(a), m, a) for m, a in pairs])
 
 
 def emptying(pairs: Sequence[tuple[Any, np.ndarray]]) -> Launches:
     """The reverse."""
     if SIMULATED:
         return lambda stream: [memory.copy_to_host(array, stream) for memory, array in pairs]
-    copy, given = bindings().cuMemcpyDtoHAsync, [_ends(*pair) for pair in pairs]
-
-    def empty(stream: Any) -> None:
-        for there, here, nbytes, _ in given:
-            checked(copy(here, there, nbytes, stream.handle))
-
-    return empty
+    return _copying(bindings().cuMemcpyDtoHAsync, [(address(a), driver.address(m), m, a) for m, a in pairs])
 
 
-def _ends(memory: Any, array: np.ndarray) -> tuple[int, int, int, tuple[Any, np.ndarray]]:
-    """Where a copy begins on the device and on the host, its bytes, and what must live as long."""
-    return driver.address(memory), address(array), array.nbytes, (memory, array)
+def _copying(copy: Any, ends: Sequence[tuple[int, int, Any, np.ndarray]]) -> Launches:
+    """Copies between addresses, to the first from the second, of all bytes of the array; it and the memory live as long."""
+    given = [(target, source, array.nbytes, (memory, array)) for target, source, memory, array in ends]
+
+    def copies(stream: Any) -> None:
+        for target, source, nbytes, _ in given:
+            checked(copy(target, source, nbytes, stream.handle))
+
+    return copies
+
+
+def host_bytes(array: np.ndarray) -> np.ndarray:
+    """The memory of a C-contiguous array."""
+    return array.reshape(-1).view(np.uint8)
 
 
 def put(memory: Any, begin: int, array: np.ndarray) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from edgelstm.cuda import driver
 from edgelstm.cuda.driver import adopted, cuda, on
-from edgelstm.cuda.host.ready import put
+from edgelstm.cuda.host.ready import host_bytes, put
 from edgelstm.errors import DeviceError, ShapeError
 from edgelstm.ports import Port
 
@@ -35,7 +35,7 @@ class View:
         array = np.ascontiguousarray(np.broadcast_to(np.asarray(value, self.dtype), self.shape))
         if self.memory.size:
             with on(self._number):
-                put(self.memory, 0, array.reshape(-1).view(np.uint8))
+                put(self.memory, 0, host_bytes(array))
 
 
 def raw(array: Any) -> Any:

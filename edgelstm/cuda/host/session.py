@@ -12,7 +12,7 @@ from edgelstm.cuda.decode import Call, Pointer
 from edgelstm.cuda.driver import SIMULATED, cuda, empty, on, wait, zeros
 from edgelstm.cuda.fused.fusing import fused
 from edgelstm.cuda.host.graphs import Door, Graph
-from edgelstm.cuda.host.ready import Launches, Movable, Places, each, emptying, filling, stand_in
+from edgelstm.cuda.host.ready import Launches, Movable, Places, each, emptying, filling, host_bytes, stand_in
 from edgelstm.cuda.host.resident import View, borrowed, raw
 from edgelstm.cuda.launching import Launch
 from edgelstm.memory import address
@@ -52,11 +52,6 @@ def uploaded(array: np.ndarray) -> Any:
     padded[: array.nbytes] = host_bytes(array)
     memory.copy_to_device(padded)
     return memory
-
-
-def host_bytes(array: np.ndarray) -> np.ndarray:
-    """The memory of a C-contiguous array."""
-    return array.reshape(-1).view(np.uint8)
 
 
 class CudaSession:

@@ -9,7 +9,7 @@ from edgelstm.cuda import scalars
 from edgelstm.cuda.driver import LANES
 from edgelstm.cuda.recurrence.sweeps import Access, Weights, sweep
 from edgelstm.cuda.scalars import device
-from edgelstm.kernels import activate, formulas, gru, lstm, recurrent, simple_rnn
+from edgelstm.kernels import gru, lstm, recurrent, simple_rnn
 from edgelstm.kernels.activate import Activation
 
 Args = dict[str, Any]
@@ -89,25 +89,13 @@ def _told(run: Any) -> Any:
 def _simple_rnn(general: bool) -> Cell:
     def phases(form: str, rows: int, access: Access) -> tuple[Any, ...]:
         v = _vectors()
-        chosen, tanh = activate.make(v), formulas.make(v).tanh
-        general_rule = v.inline(lambda x, options: chosen(x, options.activation, options.clip))
-        rule = general_rule if general else v.inline(lambda x, options: tanh(x))
-        return (_phase(sweep(form, 1, rows, _simple(v, rule), access)),)
+        rule = simple_rnn.general_rule(v) if general else simple_rnn.standard_rule(v)
+        return (_phase(sweep(form, 1, rows, simple_rnn.cell(v, rule), access)),)
 
     def options(args: Args) -> Any:
         return simple_rnn.Options(args["clip"], _activation(args, "f")) if general else 0
 
     return Cell("simple_rnn", 1, 2, (("h", 0),), (1,), phases, ("r", "r"), options)
-
-
-def _simple(v: Any, rule: Any) -> Any:
-    load, commit = v.load, recurrent.commit(v)
-
-    @v.inline
-    def cell(q, step, place, sums, options):
-        commit(q, step, place, rule(sums[0] + load(q.p, place.p), options))
-
-    return cell
 
 
 def _none(args: Args) -> Any:
